@@ -1,0 +1,95 @@
+/* fastdl.h: what csrc offers to the layer above it: one table of kernels per (ISA, element type).
+ *
+ * Kernels see `real` as float or double; callers outside see `void`, so that one struct type serves both
+ * element types. Pointers have one representation on every platform we build for. */
+#ifndef FDL_FASTDL_H
+#define FDL_FASTDL_H
+#include <stdint.h>
+#include "alloc.h"
+#include "parallel.h"
+
+#ifdef FDL_ISA
+#include "vec.h"
+#else
+#define real void
+#endif
+
+/* element-wise operations: the `op` of unary, unary_bwd, binary, binary_scalar, compare, reduce */
+enum fdl_unary_op {
+    FDL_NEG, FDL_ABS, FDL_EXP, FDL_LOG, FDL_SQRT, FDL_RSQRT, FDL_SQUARE, FDL_RECIPROCAL, FDL_TANH, FDL_SIGMOID,
+    FDL_RELU, FDL_LEAKY_RELU /* p: slope */, FDL_ELU /* p: alpha */, FDL_GELU, FDL_GELU_TANH, FDL_SILU,
+    FDL_SOFTPLUS /* p: beta, q: threshold */, FDL_ERF, FDL_SIGN, FDL_CLAMP /* p: low, q: high */, FDL_LOG1P, FDL_EXPM1,
+    FDL_UNARY_COUNT
+};
+enum fdl_binary_op {
+    FDL_ADD, FDL_SUB, FDL_MUL, FDL_DIV, FDL_MAXIMUM, FDL_MINIMUM, FDL_POW,
+    FDL_RSUB, FDL_RDIV, FDL_RPOW, /* b op a: for scalars on the left */
+    FDL_BINARY_COUNT
+};
+enum fdl_compare_op { FDL_EQ, FDL_NE, FDL_LT, FDL_LE, FDL_GT, FDL_GE, FDL_COMPARE_COUNT };
+enum fdl_reduce_op { FDL_SUM, FDL_MEAN, FDL_MAX, FDL_MIN, FDL_PROD, FDL_SUMSQ, FDL_REDUCE_COUNT };
+enum fdl_activation { FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_TANH, FDL_ACT_SIGMOID, FDL_ACT_GELU };
+enum fdl_reduction { FDL_REDUCTION_NONE, FDL_REDUCTION_MEAN, FDL_REDUCTION_SUM };
+
+/* c[i] = act(a[i] @ b[i] (+ c[i]) (+ bias)), i in [0, batch). op(a) [m,k], op(b) [k,n], c [m,n], row strides ld*.
+ * trans_a: a is stored [k,m]; trans_b: b is stored [n,k]. accumulate: add to what c holds, else c is not read. */
+typedef struct fdl_matmul_args {
+    real *c;
+    const real *a, *b;
+    const real *bias; /* [n] or NULL */
+    int64_t m, n, k, lda, ldb, ldc;
+    int64_t batch, stride_a, stride_b, stride_c; /* elements between matrices; a stride of 0 shares one */
+    int trans_a, trans_b, accumulate, activation;
+    void *scratch; /* matmul_scratch(args) bytes, 64-byte aligned */
+} fdl_matmul_args;
+
+/* One layer and direction of a recurrent net over a whole sequence; G = 1 (rnn), 3 (gru: r z n), 4 (lstm: i f g o).
+ * Rows are time-major. With batch_sizes (non-increasing, batch_sizes[0] = b) step t has batch_sizes[t] rows and all
+ * [T,B,..] arrays are [rows,..] with rows = sum(batch_sizes), as PackedSequence; NULL: every step has b rows.
+ * reverse: steps run from t-1 down to 0. Final states (hn, cn) are those of each row's last step. */
+typedef struct fdl_rnn_args {
+    int64_t t, b, h;
+    const int64_t *batch_sizes; /* [T] or NULL */
+    int reverse;
+    int relu;                   /* rnn only: relu instead of tanh */
+    const real *gx;             /* [T,B,G*H] in     input part of the gates, all biases added (gru: b_hh only for r, z) */
+    const real *w_hh;           /* [G*H,H]   in */
+    const real *b_hn;           /* [H] gru   in     bias of the n gate's recurrent part; NULL: none */
+    const real *h0, *c0;        /* [B,H]     in     NULL: zeros */
+    real *y;                    /* [T,B,H], row stride ldy   out (bwd: in) */
+    int64_t ldy;                /* H, or 2H where two directions write side by side */
+    real *hn, *cn;              /* [B,H]     out    (bwd: unused) */
+    real *saved;                /* rnn: none; gru: [T,B,4H] r z n (h W_hn + b_hn); lstm: [T,B,5H] i f g o tanh... see each file; NULL: inference */
+    /* backward only */
+    const real *dy;             /* [T,B,H], row stride lddy; NULL: zeros */
+    int64_t lddy;
+    const real *dhn, *dcn;      /* [B,H]; NULL: zeros */
+    real *dgx;                  /* [T,B,G*H] out    gradient of gx (lstm: may overwrite saved; see file) */
+    real *dgh_n;                /* [T,B,H]   out    gru: gradient of the n gate's recurrent part (r * dn) */
+    real *dh0, *dc0;            /* [B,H]     out    NULL: not wanted */
+    void *scratch;              /* *_scratch(args) bytes, 64-byte aligned */
+} fdl_rnn_args;
+
+typedef struct fdl_table {
+#define FDL_KERNEL(name, ret, args) ret(*name) args;
+#include "kernels.def"
+#undef FDL_KERNEL
+} fdl_table;
+
+#ifdef FDL_ISA
+/* a definition that differs from the list does not compile */
+#define FDL_KERNEL(name, ret, args) ret FDL_FN(name) args;
+#include "kernels.def"
+#undef FDL_KERNEL
+#else
+/* dispatch.c */
+typedef struct fdl_isa_info {
+    const char *name;
+    int usable;          /* this CPU can run it */
+    const fdl_table *f32, *f64;
+} fdl_isa_info;
+int fdl_isa_count(void);                    /* built ISAs, best first */
+const fdl_isa_info *fdl_isa(int i);
+extern const char *const fdl_kernel_names[]; /* in the order of kernels.def, NULL at the end */
+#endif
+#endif

@@ -1,0 +1,25 @@
+/* parallel.h: fastdl's own thread pool (no OpenMP). Compiled once, with the base flags.
+ * No result may depend on the number of threads: callers cut work by shape only. */
+#ifndef FDL_PARALLEL_H
+#define FDL_PARALLEL_H
+#include <stdint.h>
+
+/* Does units [begin, end); `thread` in [0, fdl_num_threads()) names the scratch it may use. */
+typedef void (*fdl_task)(void *ctx, int64_t begin, int64_t end, int thread);
+
+/* fn over [0, n) in pieces of at least `grain` units. Runs in the caller alone when n <= grain, with
+ * one thread, inside another parallel region, or while another Python thread holds the pool. */
+void fdl_parallel_for(int64_t n, int64_t grain, fdl_task fn, void *ctx);
+
+/* SPMD region: fn once on each thread of a team of 1..want threads; fdl_barrier joins them. */
+typedef struct fdl_team fdl_team;
+typedef void (*fdl_spmd)(void *ctx, fdl_team *team, int thread, int n_threads);
+void fdl_parallel_spmd(int want, fdl_spmd fn, void *ctx);
+void fdl_barrier(fdl_team *team, int thread);
+
+int fdl_num_threads(void);               /* threads that a region may use now: >= 1 */
+int fdl_set_num_threads(int n);          /* clamps to >= 1; surplus workers end; returns the count */
+int fdl_pool_size(void);                 /* worker threads alive (the caller is not one) */
+int fdl_default_num_threads(char *why, int why_size); /* affinity, cgroup quota; says why */
+int fdl_thread_failures(void);           /* thread creations that were refused since the last call */
+#endif

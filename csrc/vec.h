@@ -1,0 +1,199 @@
+/* vec.h: the only file with vector widths or intrinsics. Kernels are written once, for `real`
+ * (float, or double with FDL_F64) and for vectors `vf` of VL elements; each ISA compiles them again.
+ *
+ * Same bits on every ISA with FMA: an element sees the same operations whatever VL is, and every
+ * reduction keeps LANES partial results (NV vectors) that `v_hsum` and its kin join in one fixed tree.
+ * Tails run through the same code with masked loads and stores. */
+#ifndef FDL_VEC_H
+#define FDL_VEC_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifdef FDL_F64
+typedef double real;
+typedef int64_t ireal; /* a signed integer as wide as real: comparison masks, exponents */
+#else
+typedef float real;
+typedef int32_t ireal;
+#endif
+
+#if defined(__AVX512F__)
+#define VB 64
+#elif defined(__AVX2__)
+#define VB 32
+#else
+#define VB 16
+#endif
+
+enum {
+    VL = VB / sizeof(real), /* elements of a hardware vector */
+    LANES = 16,             /* partial results of every reduction, on every ISA and for both types */
+    NV = LANES / VL         /* vectors that hold them */
+};
+
+typedef real vf __attribute__((vector_size(VB)));
+typedef ireal vi __attribute__((vector_size(VB)));
+typedef real vf_u __attribute__((vector_size(VB), aligned(sizeof(real)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+
+/* ISA and type suffix of every symbol with external linkage */
+#define FDL_CAT_(a, b, c) fdl_##a##_##b##_##c
+#define FDL_CAT(a, b, c) FDL_CAT_(a, b, c)
+#ifdef FDL_F64
+#define FDL_FN(name) FDL_CAT(name, f64, FDL_ISA)
+#else
+#define FDL_FN(name) FDL_CAT(name, f32, FDL_ISA)
+#endif
+
+INLINE vf v_set1(real x) { return x - (vf){}; }
+INLINE vi v_iset1(ireal x) { return x - (vi){}; }
+INLINE vf v_zero(void) { return (vf){}; }
+INLINE vf v_load(const real *p) { return *(const vf_u *)p; }
+INLINE void v_store(real *p, vf x) { *(vf_u *)p = x; }
+
+/* a*b + c with one rounding; the base ISA of x86-64 has no FMA and rounds twice */
+INLINE vf v_fma(vf a, vf b, vf c) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && defined(FDL_F64)
+    return (vf)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__) && defined(FDL_F64)
+    return (vf)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#elif defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+/* scalar twin of v_fma */
+INLINE real s_fma(real a, real b, real c) {
+#if defined(__FMA__) || defined(__aarch64__)
+#ifdef FDL_F64
+    return __builtin_fma(a, b, c);
+#else
+    return __builtin_fmaf(a, b, c);
+#endif
+#else
+    return a * b + c;
+#endif
+}
+
+/* mask ? a : b, lane by lane; a mask lane is 0 or -1 */
+INLINE vf v_sel(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+INLINE vi v_isel(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
+
+/* larger / smaller of two; NaN in either gives NaN, as PyTorch does */
+INLINE vf v_max(vf a, vf b) { return v_sel((a > b) | (a != a), a, b); }
+INLINE vf v_min(vf a, vf b) { return v_sel((a < b) | (a != a), a, b); }
+
+INLINE vf v_abs(vf x) {
+    return (vf)((vi)x & ~((vi)v_set1((real)-0.0)));
+}
+
+INLINE vf v_sqrt(vf x) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__) && defined(FDL_F64)
+    return (vf)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__AVX2__)
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__aarch64__) && defined(FDL_F64)
+    return (vf)vsqrtq_f64((float64x2_t)x);
+#elif defined(__aarch64__)
+    return (vf)vsqrtq_f32((float32x4_t)x);
+#elif defined(FDL_F64)
+    return (vf)_mm_sqrt_pd((__m128d)x);
+#else
+    return (vf)_mm_sqrt_ps((__m128)x);
+#endif
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+INLINE __m256i v_tail_mask(int n) { /* lanes < n are all ones */
+#ifdef FDL_F64
+    return (__m256i)((vi){0, 1, 2, 3} < v_iset1(n));
+#else
+    return (__m256i)((vi){0, 1, 2, 3, 4, 5, 6, 7} < v_iset1(n));
+#endif
+}
+#endif
+
+/* first n (0..VL) elements, the others 0 */
+INLINE vf v_load_n(const real *p, int n) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__) && defined(FDL_F64)
+    return (vf)_mm256_maskload_pd(p, v_tail_mask(n));
+#elif defined(__AVX2__)
+    return (vf)_mm256_maskload_ps(p, v_tail_mask(n));
+#else
+    vf x = v_zero();
+    memcpy(&x, p, n * sizeof(real));
+    return x;
+#endif
+}
+
+/* the same with `fill` in the lanes from n on */
+INLINE vf v_load_fill(const real *p, int n, real fill) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_mask_loadu_pd((__m512d)v_set1(fill), (__mmask8)((1u << n) - 1), p);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_mask_loadu_ps((__m512)v_set1(fill), (__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    return v_sel((vi)v_tail_mask(n), v_load_n(p, n), v_set1(fill));
+#else
+    vf x = v_set1(fill);
+    memcpy(&x, p, n * sizeof(real));
+    return x;
+#endif
+}
+
+INLINE void v_store_n(real *p, vf x, int n) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#elif defined(__AVX2__) && defined(FDL_F64)
+    _mm256_maskstore_pd(p, v_tail_mask(n), (__m256d)x);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, v_tail_mask(n), (__m256)x);
+#else
+    memcpy(p, &x, n * sizeof(real));
+#endif
+}
+
+/* Joins LANES partial results: lane i with i+8, then i+4, i+2, i+1. The tree of every reduction. */
+INLINE real v_hsum(const vf acc[NV]) {
+    real x[LANES];
+    memcpy(x, acc, sizeof x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) x[i] += x[i + half];
+    return x[0];
+}
+INLINE real v_hmax(const vf acc[NV]) {
+    real x[LANES];
+    memcpy(x, acc, sizeof x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) x[i] = x[i] > x[i + half] || x[i] != x[i] ? x[i] : x[i + half];
+    return x[0];
+}
+
+#endif
