@@ -1,0 +1,186 @@
+"""The kernel table chosen for this CPU, memory for tensors, and the thread pool."""
+
+import os
+
+cimport cython
+cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
+
+cdef extern from "fastdl.h" nogil:
+    ctypedef struct fdl_isa_info:
+        const char *name
+        int usable
+        const fdl_table *f32
+        const fdl_table *f64
+    int fdl_isa_count()
+    const fdl_isa_info *fdl_isa(int i)
+    const char **fdl_kernel_names
+    ctypedef struct fdl_memory_stats:
+        int64_t live_bytes, peak_bytes, cached_bytes, live_blocks, total_blocks, system_blocks
+    void *fdl_alloc(size_t nbytes)
+    void fdl_free(void *p, size_t nbytes)
+    void fdl_memory(fdl_memory_stats *out)
+    void fdl_reset_peak()
+    size_t fdl_empty_cache()
+    int fdl_num_threads()
+    int fdl_set_num_threads(int n)
+    int fdl_pool_size()
+    int fdl_default_num_threads(char *why, int why_size)
+
+cnp.import_array()
+
+
+# ISA --------------------------------------------------------------------------------------------------------------
+
+def isas():
+    """Built ISAs, best first: [(name, usable on this CPU)]."""
+    return [(fdl_isa(i).name.decode(), bool(fdl_isa(i).usable)) for i in range(fdl_isa_count())]
+
+
+def isa():
+    """Name of the ISA in use."""
+    for i in range(fdl_isa_count()):
+        if fdl_isa(i).f32 == F32:
+            return fdl_isa(i).name.decode()
+
+
+def set_isa(name):
+    """Switches every kernel to another ISA (tests and benchmarks; users set FASTDL_ISA)."""
+    global F32, F64
+    for i in range(fdl_isa_count()):
+        if fdl_isa(i).name.decode() == name and fdl_isa(i).usable:
+            F32, F64 = fdl_isa(i).f32, fdl_isa(i).f64
+            return
+    built = ", ".join(n + ("" if ok else " (not on this CPU)") for n, ok in isas())
+    raise ValueError(f"ISA {name!r} is not one of those built here: {built}")
+
+
+def kernel_names():
+    """Names of all kernels, in the order of csrc/kernels.def."""
+    names, i = [], 0
+    while fdl_kernel_names[i] != NULL:
+        names.append(fdl_kernel_names[i].decode())
+        i += 1
+    return names
+
+
+def choose_isa():
+    forced = os.environ.get("FASTDL_ISA")
+    if forced:
+        try:
+            set_isa(forced)
+        except ValueError as error:
+            raise ImportError(f"FASTDL_ISA: {error}") from None
+    else:
+        set_isa(next(name for name, usable in isas() if usable))
+
+
+choose_isa()
+
+
+# Memory -----------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class Storage:
+    def __dealloc__(self):
+        if self.data != NULL:
+            fdl_free(self.data, self.nbytes)
+
+
+cdef ndarray empty_array(int ndim, npy_intp *shape, int typenum):
+    """An uninitialised C-contiguous array in the allocator's memory."""
+    cdef cnp.dtype descr = cnp.PyArray_DescrFromType(typenum)
+    cdef size_t nbytes = cnp.PyDataType_ELSIZE(descr)
+    cdef int i
+    for i in range(ndim):
+        if shape[i] and nbytes > <size_t> 0x7fffffffffffffff // <size_t> shape[i]:
+            raise MemoryError(f"a tensor of shape {tuple([shape[i] for i in range(ndim)])} is too large")
+        nbytes *= <size_t> shape[i]
+    cdef Storage storage = Storage.__new__(Storage)
+    storage.data = fdl_alloc(nbytes)
+    if storage.data == NULL:
+        raise MemoryError(f"cannot allocate {nbytes} bytes for a tensor of shape {tuple([shape[i] for i in range(ndim)])}")
+    storage.nbytes = nbytes
+    Py_INCREF(descr)
+    cdef ndarray a = cnp.PyArray_NewFromDescr(ndarray, descr, ndim, shape, NULL, storage.data, cnp.NPY_ARRAY_CARRAY, None)
+    cnp.set_array_base(a, storage)
+    return a
+
+
+cdef Storage storage_of(ndarray a):
+    """The Storage that an array made by empty_array (or a view of it) lives in; a new one for foreign memory."""
+    base = cnp.get_array_base(a)
+    while base is not None:
+        if type(base) is Storage:
+            return <Storage> base
+        if not isinstance(base, ndarray):
+            break
+        base = cnp.get_array_base(<ndarray> base)
+    return Storage.__new__(Storage)
+
+
+@cython.final
+@cython.no_gc
+cdef class Scratch:
+    def __dealloc__(self):
+        if self.data != NULL:
+            fdl_free(self.data, self.nbytes)
+
+
+cdef Scratch scratch(int64_t nbytes):
+    cdef Scratch s = Scratch.__new__(Scratch)
+    if nbytes > 0:
+        s.data = fdl_alloc(nbytes)
+        if s.data == NULL:
+            raise MemoryError(f"cannot allocate {nbytes} bytes of scratch memory")
+        s.nbytes = nbytes
+    return s
+
+
+def memory_stats():
+    """Allocator counters as a dict (bytes and blocks)."""
+    cdef fdl_memory_stats s
+    fdl_memory(&s)
+    return dict(live_bytes=s.live_bytes, peak_bytes=s.peak_bytes, cached_bytes=s.cached_bytes,
+                live_blocks=s.live_blocks, total_blocks=s.total_blocks, system_blocks=s.system_blocks)
+
+
+def reset_peak():
+    fdl_reset_peak()
+
+
+def empty_cache():
+    return fdl_empty_cache()
+
+
+# Threads ----------------------------------------------------------------------------------------------------------
+
+def get_num_threads():
+    """Threads that a kernel may use."""
+    return fdl_num_threads()
+
+
+def set_num_threads(n):
+    """Sets how many threads a kernel may use. Results do not depend on it. With 1 the process has one thread.
+
+    Raises:
+        ValueError: n < 1.
+    """
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"[set_num_threads] expected a whole number >= 1, got {n!r}")
+    fdl_set_num_threads(n)
+
+
+def default_num_threads():
+    """(count, why): affinity mask and container quota."""
+    cdef char why[256]
+    why[0] = 0
+    cdef int n = fdl_default_num_threads(why, sizeof(why))
+    return n, (<bytes> why).decode()
+
+
+def pool_size():
+    """Worker threads alive; the calling thread is not one of them."""
+    return fdl_pool_size()

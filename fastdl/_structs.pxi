@@ -1,0 +1,35 @@
+# The argument structs of csrc/fastdl.h; `real *` is `void *` outside the kernels.
+cdef extern from "fastdl.h" nogil:
+    ctypedef struct fdl_matmul_args:
+        void *c
+        const void *a
+        const void *b
+        const void *bias
+        int64_t m, n, k, lda, ldb, ldc
+        int64_t batch, stride_a, stride_b, stride_c
+        int trans_a, trans_b, accumulate, activation
+        void *scratch
+    ctypedef struct fdl_rnn_args:
+        int64_t t, b, h
+        const int64_t *batch_sizes
+        int reverse
+        int relu
+        const void *gx
+        const void *w_hh
+        const void *b_hn
+        const void *h0
+        const void *c0
+        void *y
+        int64_t ldy
+        void *hn
+        void *cn
+        void *saved
+        const void *dy
+        int64_t lddy
+        const void *dhn
+        const void *dcn
+        void *dgx
+        void *dgh_n
+        void *dh0
+        void *dc0
+        void *scratch
