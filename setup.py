@@ -29,7 +29,7 @@ if not X86:
 DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
-ONCE = ["parallel.c", "alloc.c", "dispatch.c"]
+ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
            "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g0"]
 CYTHON_FLAGS = ["-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]

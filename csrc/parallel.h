@@ -1,4 +1,4 @@
-/* parallel.h: fastdl's own thread pool (no OpenMP). Compiled once, with the base flags.
+/* parallel.h: fastdl's own thread pool (no OpenMP): parallel.c, cpus.c. Compiled once, with the base flags.
  * No result may depend on the number of threads: callers cut work by shape only. */
 #ifndef FDL_PARALLEL_H
 #define FDL_PARALLEL_H
@@ -7,11 +7,12 @@
 /* Does units [begin, end); `thread` in [0, fdl_num_threads()) names the scratch it may use. */
 typedef void (*fdl_task)(void *ctx, int64_t begin, int64_t end, int thread);
 
-/* fn over [0, n) in pieces of at least `grain` units. Runs in the caller alone when n <= grain, with
+/* fn over [0, n) in pieces of at least `grain` units (halves, where n < 2 grain). Runs in the caller alone when n <= grain, with
  * one thread, inside another parallel region, or while another Python thread holds the pool. */
 void fdl_parallel_for(int64_t n, int64_t grain, fdl_task fn, void *ctx);
 
-/* SPMD region: fn once on each thread of a team of 1..want threads; fdl_barrier joins them. */
+/* SPMD region: fn once on each thread of a team of 1..want threads; fdl_barrier joins them. The size of the team is
+ * known only inside: it is smaller when workers are refused, or late to wake, and 1 where parallel_for runs alone. */
 typedef struct fdl_team fdl_team;
 typedef void (*fdl_spmd)(void *ctx, fdl_team *team, int thread, int n_threads);
 void fdl_parallel_spmd(int want, fdl_spmd fn, void *ctx);
