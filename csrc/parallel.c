@@ -65,7 +65,7 @@ static struct {
     _Atomic int workers;  /* alive */
     _Atomic int failures; /* refused since the last question */
     int refused;          /* do not try again before the next fdl_set_num_threads */
-    int short_of_cpus;
+    _Atomic int short_of_cpus;
     /* the region that runs now */
     fdl_spmd body;
     void *ctx;
