@@ -18,11 +18,11 @@ ROOT = Path(__file__).parent
 JOBS = int(os.environ.get("FDL_JOBS", os.cpu_count() or 1))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-# The ISA table, best first: name -> (compiler flags, what __builtin_cpu_supports is asked; None: no question).
+# The ISA table, best first: name -> (compiler flags, level of x86-64 that they ask for; 0: none beyond the base).
 ISAS = {
-    "avx512": (["-march=x86-64-v4", "-mprefer-vector-width=512"], "x86-64-v4"),
-    "avx2": (["-march=x86-64-v3"], "x86-64-v3"),
-    "base": ([], None),
+    "avx512": (["-march=x86-64-v4", "-mprefer-vector-width=512"], 4),
+    "avx2": (["-march=x86-64-v3"], 3),
+    "base": ([], 0),
 }
 if not X86:
     ISAS = {"base": ISAS["base"]}  # aarch64: NEON is part of the base
@@ -33,11 +33,12 @@ ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
            "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g0"]
 CYTHON_FLAGS = ["-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
+LINK_FLAGS = ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]  # no symbol tables: half the size
 
 NO_COMPILER = """
-fastdl: the C compiler does not work, and fastdl is built from source here:
+fastdl: a small test program cannot be compiled, and fastdl is built from source here:
     {error}
-Install one and try again:
+Install a C compiler and Python's headers, and try again:
     Debian, Ubuntu: apt install gcc python3-dev      Fedora: dnf install gcc python3-devel
     Alpine: apk add gcc musl-dev python3-dev         macOS: xcode-select --install
 """
@@ -66,18 +67,24 @@ def write_if_changed(path: Path, text: str) -> None:
 class BuildExt(build_ext):
     """Compiles the kernels into the objects of fastdl._kernels before it is linked."""
 
-    def build_extension(self, ext):
-        if ext.name == "fastdl._kernels":
-            self.compile_kernels(ext)
-        super().build_extension(ext)
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or JOBS
+
+    def build_extensions(self):
+        self.require_compiler()
+        for ext in self.extensions:
+            if ext.name == "fastdl._kernels":
+                self.compile_kernels(ext)
+        super().build_extensions()
 
     def compile_kernels(self, ext):
         csrc, temp = ROOT / "csrc", Path(self.build_temp)
         isas = {name: row for name, row in ISAS.items() if self.compiles(row[0])}
-        rows = [f'FDL_ISA_ROW({name}, "{ask}")' if ask else f"FDL_ISA_BASE({name})" for name, (_, ask) in isas.items()]
-        write_if_changed(temp / "isa.def", "\n".join(rows) + "\n")
-        headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def"]
         partial = [("FDL_PARTIAL", None)] if os.environ.get("FDL_PARTIAL") else []
+        rows = [f'FDL_ISA_ROW({name}, {level}, "{" ".join(C_FLAGS[:2] + flags)}")' for name, (flags, level) in isas.items()]
+        write_if_changed(temp / "isa.def", "\n".join([*rows, f"/* macros: {partial} */", ""]))
+        headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def", Path(__file__)]
         kernels = sorted(p.name for p in csrc.glob("*.c") if p.name not in ONCE)
         jobs = [(name, temp / "once", [], []) for name in ONCE]
         jobs += [(name, temp / f"{dtype}_{isa}", flags, [("FDL_ISA", isa), *macros, *partial])
@@ -97,23 +104,29 @@ class BuildExt(build_ext):
             ext.extra_objects = list(pool.map(compile_one, jobs))
         ext.depends = [*map(str, headers), *map(str, csrc.glob("*.c"))]
 
-    def compiles(self, flags):
-        """Whether the compiler takes these flags. Without any, a failure means that there is no compiler."""
+    def compiles(self, flags, source="int main(void) { return 0; }\n"):
+        return self.compile_error(flags, source) is None
+
+    def compile_error(self, flags, source):
         probe = Path(self.build_temp) / "probe.c"
-        write_if_changed(probe, "#include <stdint.h>\nint main(void) { return 0; }\n")
+        write_if_changed(probe, source)
         try:
-            self.compiler.compile([str(probe)], output_dir=str(Path(self.build_temp) / "probe"), extra_postargs=flags)
-        except Exception as error:
-            if not flags:
-                raise SystemExit(NO_COMPILER.format(error=error)) from None
-            return False
-        return True
+            self.compiler.compile([str(probe)], output_dir=str(Path(self.build_temp) / "probe"),
+                                  include_dirs=self.include_dirs, extra_postargs=flags)
+        except Exception as error:  # the compiler classes of setuptools and distutils raise their own kinds
+            return error
+        return None
+
+    def require_compiler(self):
+        error = self.compile_error([], "#include <stdint.h>\n#include <Python.h>\nint main(void) { return 0; }\n")
+        if error is not None:
+            raise SystemExit(NO_COMPILER.format(error=error))
 
 
 def extension(path: Path) -> Extension:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return Extension(name, [str(path.relative_to(ROOT))], include_dirs=["csrc", numpy.get_include()],
-                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], extra_compile_args=CYTHON_FLAGS,
+                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], extra_compile_args=CYTHON_FLAGS, extra_link_args=LINK_FLAGS,
                      libraries=["m", "pthread"] if path.stem == "_kernels" else [])
 
 

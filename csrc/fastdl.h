@@ -85,11 +85,13 @@ typedef struct fdl_table {
 /* dispatch.c */
 typedef struct fdl_isa_info {
     const char *name;
+    const char *flags;   /* it was compiled with */
     int usable;          /* this CPU can run it */
     const fdl_table *f32, *f64;
 } fdl_isa_info;
 int fdl_isa_count(void);                    /* built ISAs, best first */
 const fdl_isa_info *fdl_isa(int i);
+const char *fdl_compiler(void);
 extern const char *const fdl_kernel_names[]; /* in the order of kernels.def, NULL at the end */
 #endif
 #endif

@@ -64,6 +64,7 @@ static struct {
     _Atomic int threads;  /* asked for; 0: not decided yet */
     _Atomic int workers;  /* alive */
     _Atomic int failures; /* refused since the last question */
+    _Atomic(void (*)(void)) on_failure;
     int refused;          /* do not try again before the next fdl_set_num_threads */
     _Atomic int short_of_cpus;
     /* the region that runs now */
@@ -208,6 +209,8 @@ static int have_workers(int want) {
         } else {
             pool.refused = 1;
             atomic_fetch_add(&pool.failures, want - have);
+            void (*callback)(void) = atomic_load(&pool.on_failure);
+            if (callback) callback();
         }
     }
     return have < want ? have : want;
@@ -395,6 +398,7 @@ int fdl_set_num_threads(int n) {
 
 int fdl_pool_size(void) { return atomic_load(&pool.workers); }
 int fdl_thread_failures(void) { return atomic_exchange(&pool.failures, 0); }
+void fdl_on_thread_failure(void (*callback)(void)) { atomic_store(&pool.on_failure, callback); }
 
 /* ---- fork: only the forking thread lives on in the child, whatever the others were doing ---- */
 

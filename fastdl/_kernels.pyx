@@ -1,6 +1,8 @@
 """The kernel table chosen for this CPU, memory for tensors, and the thread pool."""
 
+import operator
 import os
+import warnings
 
 cimport cython
 cimport numpy as cnp
@@ -9,11 +11,13 @@ from cpython.ref cimport Py_INCREF
 cdef extern from "fastdl.h" nogil:
     ctypedef struct fdl_isa_info:
         const char *name
+        const char *flags
         int usable
         const fdl_table *f32
         const fdl_table *f64
     int fdl_isa_count()
     const fdl_isa_info *fdl_isa(int i)
+    const char *fdl_compiler()
     const char **fdl_kernel_names
     ctypedef struct fdl_memory_stats:
         int64_t live_bytes, peak_bytes, cached_bytes, live_blocks, total_blocks, system_blocks
@@ -26,15 +30,32 @@ cdef extern from "fastdl.h" nogil:
     int fdl_set_num_threads(int n)
     int fdl_pool_size()
     int fdl_default_num_threads(char *why, int why_size)
+    int fdl_thread_failures()
+    void fdl_on_thread_failure(void (*callback)() noexcept nogil)
+
+cdef extern from "Python.h" nogil:
+    int Py_AddPendingCall(int (*function)(void *) noexcept with gil, void *arg)
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(type subtype, cnp.dtype descr, int ndim, npy_intp *shape, npy_intp *strides,
+                                void *data, int flags, object obj)
 
 cnp.import_array()
 
 
 # ISA --------------------------------------------------------------------------------------------------------------
 
+cdef str isa_reason = ""
+
+
 def isas():
     """Built ISAs, best first: [(name, usable on this CPU)]."""
     return [(fdl_isa(i).name.decode(), bool(fdl_isa(i).usable)) for i in range(fdl_isa_count())]
+
+
+def isa_flags():
+    """What each built ISA was compiled with: {name: flags}."""
+    return {fdl_isa(i).name.decode(): fdl_isa(i).flags.decode() for i in range(fdl_isa_count())}
 
 
 def isa():
@@ -44,15 +65,30 @@ def isa():
             return fdl_isa(i).name.decode()
 
 
-def set_isa(name):
-    """Switches every kernel to another ISA (tests and benchmarks; users set FASTDL_ISA)."""
-    global F32, F64
+def isa_why():
+    """Why isa() is in use."""
+    return isa_reason
+
+
+def set_isa(name, reason="set_isa"):
+    """Switches every kernel to another ISA (tests and benchmarks; users set FASTDL_ISA).
+
+    Raises:
+        ValueError: no such ISA was built, or this CPU cannot run it.
+    """
+    global F32, F64, isa_reason
     for i in range(fdl_isa_count()):
         if fdl_isa(i).name.decode() == name and fdl_isa(i).usable:
             F32, F64 = fdl_isa(i).f32, fdl_isa(i).f64
+            isa_reason = reason
             return
-    built = ", ".join(n + ("" if ok else " (not on this CPU)") for n, ok in isas())
-    raise ValueError(f"ISA {name!r} is not one of those built here: {built}")
+    built = ", ".join(n + ("" if usable else " (not on this CPU)") for n, usable in isas())
+    raise ValueError(f"[set_isa] expected one of: {built}; got {name!r}")
+
+
+def compiler():
+    """The compiler that built the kernels."""
+    return fdl_compiler().decode()
 
 
 def kernel_names():
@@ -66,13 +102,13 @@ def kernel_names():
 
 def choose_isa():
     forced = os.environ.get("FASTDL_ISA")
-    if forced:
-        try:
-            set_isa(forced)
-        except ValueError as error:
-            raise ImportError(f"FASTDL_ISA: {error}") from None
-    else:
-        set_isa(next(name for name, usable in isas() if usable))
+    if not forced:
+        set_isa(next(name for name, usable in isas() if usable), "best of those that this CPU can run")
+        return
+    try:
+        set_isa(forced, "FASTDL_ISA")
+    except ValueError as error:
+        raise ImportError(f"FASTDL_ISA={forced}: {error}") from None
 
 
 choose_isa()
@@ -104,7 +140,8 @@ cdef ndarray empty_array(int ndim, npy_intp *shape, int typenum):
         raise MemoryError(f"cannot allocate {nbytes} bytes for a tensor of shape {tuple([shape[i] for i in range(ndim)])}")
     storage.nbytes = nbytes
     Py_INCREF(descr)
-    cdef ndarray a = cnp.PyArray_NewFromDescr(ndarray, descr, ndim, shape, NULL, storage.data, cnp.NPY_ARRAY_CARRAY, None)
+    cdef ndarray a = PyArray_NewFromDescr(ndarray, descr, ndim, shape, NULL, storage.data,
+                                              cnp.NPY_ARRAY_CARRAY, None)
     cnp.set_array_base(a, storage)
     return a
 
@@ -123,6 +160,7 @@ cdef Storage storage_of(ndarray a):
 
 @cython.final
 @cython.no_gc
+@cython.freelist(64)
 cdef class Scratch:
     def __dealloc__(self):
         if self.data != NULL:
@@ -148,14 +186,22 @@ def memory_stats():
 
 
 def reset_peak():
+    """Lets the peak begin anew from what is live."""
     fdl_reset_peak()
 
 
 def empty_cache():
-    return fdl_empty_cache()
+    """Gives cached blocks back to the system; returns their bytes."""
+    cdef size_t nbytes
+    with nogil:
+        nbytes = fdl_empty_cache()
+    return nbytes
 
 
 # Threads ----------------------------------------------------------------------------------------------------------
+
+cdef str threads_reason = ""
+
 
 def get_num_threads():
     """Threads that a kernel may use."""
@@ -163,14 +209,28 @@ def get_num_threads():
 
 
 def set_num_threads(n):
-    """Sets how many threads a kernel may use. Results do not depend on it. With 1 the process has one thread.
+    """Sets how many threads a kernel may use, at most 256. Results do not depend on it. With 1 the process has no
+    thread of fastdl's. Call it while no other Python thread computes.
 
     Raises:
+        TypeError: n is not a whole number.
         ValueError: n < 1.
     """
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"[set_num_threads] expected a whole number >= 1, got {n!r}")
-    fdl_set_num_threads(n)
+    global threads_reason
+    cdef int count
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"[set_num_threads] n: expected a whole number, got {n!r}")
+    if n < 1:
+        raise ValueError(f"[set_num_threads] n: expected at least 1, got {n}")
+    count = min(operator.index(n), 256)
+    with nogil:
+        fdl_set_num_threads(count)
+    threads_reason = "set_num_threads"
+
+
+def threads_why():
+    """Why there are get_num_threads() threads."""
+    return threads_reason
 
 
 def default_num_threads():
@@ -184,3 +244,33 @@ def default_num_threads():
 def pool_size():
     """Worker threads alive; the calling thread is not one of them."""
     return fdl_pool_size()
+
+
+cdef int warn_of_refusal(void *arg) noexcept with gil:
+    cdef int refused = fdl_thread_failures()
+    if refused:
+        warnings.warn(f"the system refused {refused} of fastdl's {fdl_num_threads()} threads; going on with fewer",
+                      RuntimeWarning)
+    return 0
+
+
+cdef void on_refusal() noexcept nogil:
+    Py_AddPendingCall(warn_of_refusal, NULL)  # kernels run without the GIL: the warning comes when Python goes on
+
+
+def choose_num_threads():
+    global threads_reason
+    forced = os.environ.get("FASTDL_NUM_THREADS")
+    if forced:
+        if not (forced.isascii() and forced.isdigit() and len(forced) < 10 and int(forced) >= 1):
+            raise ImportError(f"FASTDL_NUM_THREADS={forced}: expected a whole number >= 1")
+        set_num_threads(int(forced))
+        threads_reason = "FASTDL_NUM_THREADS"
+    else:
+        count, why = default_num_threads()
+        fdl_set_num_threads(count)
+        threads_reason = why
+    fdl_on_thread_failure(on_refusal)
+
+
+choose_num_threads()
