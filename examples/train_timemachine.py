@@ -32,7 +32,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sampling", choices=["sequential", "random"], help="order of the minibatches (sequential)")
     parser.add_argument("--seed", type=int, help="of the weights and the minibatches (0)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="another text (UTF-8)")
-    parser.add_argument("--threads", type=natural, help="threads of fastdl and NumPy (default: all this process may use)")
+    parser.add_argument("--threads", type=natural, help="threads of fastdl and NumPy (all they may use)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for checkpoint and picture (out)")
     parser.add_argument("--resume", nargs="?", type=Path, const=Path(), metavar="CHECKPOINT",
                         help=f"goes on from this checkpoint (OUT/{CHECKPOINT})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -42,21 +43,17 @@ def time_machine() -> Text:
     if folder and (path := Path(folder) / TIME_MACHINE_NAME).is_file():
         return Text(decode_text(path.read_bytes(), path), str(path))
     path = cache_dir() / TIME_MACHINE_NAME
-    try:
+    with contextlib.suppress(OSError):
         data = path.read_bytes()
         if hashlib.sha1(data, usedforsecurity=False).hexdigest() == TIME_MACHINE_SHA1:
             return Text(decode_text(data, path), str(path))
-    except OSError:
-        pass
     try:
         data = download(TIME_MACHINE_URL, TIME_MACHINE_SHA1)
     except OSError as error:
-        return Text(_pydoc_topics(), f"The Time Machine is not in FASTDL_DATA or {cache_dir()} and could not be fetched "
-                    f"from {TIME_MACHINE_URL} ({error}); pydoc's help topics stand in for it", True)
-    try:
+        return Text(_pydoc_topics(), f"The Time Machine is not in FASTDL_DATA or {cache_dir()} and could not be "
+                    f"fetched from {TIME_MACHINE_URL} ({error}); pydoc's help topics stand in for it", True)
+    with contextlib.suppress(OSError):  # a read-only home costs a download next time, nothing else
         _write_atomically(path, data)
-    except OSError:
-        pass  # a read-only home costs a download next time, nothing else
     return Text(decode_text(data, path), TIME_MACHINE_URL)
 
 

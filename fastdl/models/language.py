@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 import fastdl
 from fastdl import nn
@@ -79,4 +78,7 @@ def predict(prefix: str, count: int, model: LanguageModel, vocab: Vocab) -> str:
 
 def perplexity(mean_loss: float) -> float:
     """exp of the mean cross-entropy: how many tokens the model hesitates between."""
-    return float(np.exp(np.float64(mean_loss)))
+    try:
+        return math.exp(mean_loss)
+    except OverflowError:
+        return math.inf

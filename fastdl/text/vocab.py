@@ -160,7 +160,8 @@ class Vocab:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"{path}: not a vocabulary: the entry 'format' is not {FORMAT!r}")
         tokens, freqs = content.get("tokens"), content.get("frequencies")
-        if not isinstance(tokens, list) or not tokens or tokens[0] != UNK or not all(isinstance(t, str) for t in tokens):
+        strings = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+        if not strings or tokens[:1] != [UNK]:
             raise ValueError(f"{path}: not a vocabulary: 'tokens' is not a list of strings that begins with {UNK!r}")
         if not isinstance(freqs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in freqs):
             raise ValueError(f"{path}: not a vocabulary: 'frequencies' is not a list of pairs")

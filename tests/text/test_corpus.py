@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -104,7 +106,7 @@ def test_minibatches_are_runs_of_the_corpus_with_their_successors(make, size, n,
 def test_sequential_rows_continue_from_batch_to_batch():
     batches = batches_of(seq_data_iter_sequential(range(100), 3, 4))
     assert len(batches) >= 7
-    for (x, _), (after, _) in zip(batches, batches[1:]):
+    for (x, _), (after, _) in pairwise(batches):
         np.testing.assert_array_equal(after[:, 0], x[:, -1] + 1)
 
 
