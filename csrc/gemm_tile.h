@@ -1,0 +1,91 @@
+/* gemm_tile.h: the register tile of matmul: `rows` x `vecs` vectors of c stay in registers while k runs.
+ *
+ * Every element is one chain of v_fma over k in rising order that starts from 0, whatever the tile's shape: tiles may
+ * be cut as speed wants, on every ISA, without changing a bit. */
+#ifndef FDL_GEMM_TILE_H
+#define FDL_GEMM_TILE_H
+#include "vec.h"
+
+/* Accumulators leave room for one vector of b per column and a broadcast of a: 24 of 32 registers, 12 of 16. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TILE_ACCS 24
+#else
+#define TILE_ACCS 12
+#endif
+enum { TILE_VECS = TILE_ACCS / 6, TILE_COLS = TILE_VECS * VL, TILE_ROWS_MAX = 12 };
+
+/* rows of a full tile that is `vecs` vectors wide */
+INLINE int tile_rows(int vecs) {
+    int rows = TILE_ACCS / vecs;
+    return rows < TILE_ROWS_MAX ? rows : TILE_ROWS_MAX;
+}
+
+/* op(a) is read at a[r*row_a + p*col_a]; b at b[p*ldb + 0..vecs*VL); c is written at c[r*ldc + ..]. */
+typedef struct tile_args {
+    real *c;
+    const real *a, *b, *bias; /* bias [columns] is added last; NULL: none */
+    int64_t row_a, col_a, ldb, ldc, k;
+    int last;                 /* columns of the last vector that exist, 1..VL */
+    int accumulate;           /* add to what c holds */
+} tile_args;
+
+/* rows, vecs and tail are constants where this is inlined; tail: the last vector is masked */
+INLINE void tile_product(const tile_args *t, const int rows, const int vecs, const int tail) {
+    vf acc[TILE_ACCS];
+    const int64_t row_a = t->row_a, col_a = t->col_a, ldb = t->ldb, ldc = t->ldc;
+    const int last = t->last;
+    const real *a = t->a, *b = t->b;
+    UNROLL for (int i = 0; i < rows * vecs; i++) acc[i] = v_zero();
+    for (int64_t p = t->k; p > 0; p--) {
+        vf col[TILE_VECS];
+        UNROLL for (int v = 0; v < vecs; v++)
+            col[v] = tail && v == vecs - 1 ? v_load_n(b + v * VL, last) : v_load(b + v * VL);
+        UNROLL for (int r = 0; r < rows; r++) {
+            vf x = v_set1(a[r * row_a]);
+            UNROLL for (int v = 0; v < vecs; v++) acc[r * vecs + v] = v_fma(x, col[v], acc[r * vecs + v]);
+        }
+        a += col_a;
+        b += ldb;
+    }
+    real *c = t->c;
+    if (t->accumulate)
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vecs; v++)
+                acc[r * vecs + v] += tail && v == vecs - 1 ? v_load_n(c + r * ldc + v * VL, last) : v_load(c + r * ldc + v * VL);
+    if (t->bias)
+        UNROLL for (int v = 0; v < vecs; v++) {
+            vf x = tail && v == vecs - 1 ? v_load_n(t->bias + v * VL, last) : v_load(t->bias + v * VL);
+            UNROLL for (int r = 0; r < rows; r++) acc[r * vecs + v] += x;
+        }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < vecs; v++) {
+            if (tail && v == vecs - 1) v_store_n(c + r * ldc + v * VL, acc[r * vecs + v], last);
+            else v_store(c + r * ldc + v * VL, acc[r * vecs + v]);
+        }
+}
+
+/* the same for sizes known only at run time */
+typedef void (*tile_fn)(const tile_args *t);
+#define TILE(rows, vecs) \
+    static void tile_##rows##x##vecs(const tile_args *t) { tile_product(t, rows, vecs, 0); } \
+    static void tile_##rows##x##vecs##_tail(const tile_args *t) { tile_product(t, rows, vecs, 1); }
+#define TILE_PAIR(rows, vecs) {tile_##rows##x##vecs, tile_##rows##x##vecs##_tail},
+#define FOR_6_ROWS(DO, vecs) DO(1, vecs) DO(2, vecs) DO(3, vecs) DO(4, vecs) DO(5, vecs) DO(6, vecs)
+#define FOR_8_ROWS(DO, vecs) FOR_6_ROWS(DO, vecs) DO(7, vecs) DO(8, vecs)
+#define FOR_12_ROWS(DO, vecs) FOR_8_ROWS(DO, vecs) DO(9, vecs) DO(10, vecs) DO(11, vecs) DO(12, vecs)
+
+FOR_12_ROWS(TILE, 1)
+#if TILE_ACCS == 24
+FOR_12_ROWS(TILE, 2)
+FOR_8_ROWS(TILE, 3)
+FOR_6_ROWS(TILE, 4)
+static const tile_fn tiles[TILE_VECS][TILE_ROWS_MAX][2] = {
+    {FOR_12_ROWS(TILE_PAIR, 1)}, {FOR_12_ROWS(TILE_PAIR, 2)}, {FOR_8_ROWS(TILE_PAIR, 3)}, {FOR_6_ROWS(TILE_PAIR, 4)}};
+#else
+FOR_6_ROWS(TILE, 2)
+static const tile_fn tiles[TILE_VECS][TILE_ROWS_MAX][2] = {{FOR_12_ROWS(TILE_PAIR, 1)}, {FOR_6_ROWS(TILE_PAIR, 2)}};
+#endif
+
+INLINE void tile_run(const tile_args *t, int rows, int vecs) { tiles[vecs - 1][rows - 1][t->last < VL](t); }
+
+#endif
