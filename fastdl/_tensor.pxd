@@ -1,0 +1,86 @@
+# Tensor, Node and what operators are written with.
+from libc.stdint cimport int64_t
+from numpy cimport ndarray, npy_intp
+from ._kernels cimport F32, F64, Storage, fdl_table
+
+
+cdef class Tensor:
+    cdef ndarray a              # the data: shape, strides, element type
+    cdef Storage storage        # shared by all views; counts in-place writes
+    cdef Node node              # grad_fn: the operator that made it; None for leaves
+    cdef Tensor grad_
+    cdef Tensor base            # a view's base tensor, None otherwise
+    cdef Node base_node         # the base's node when `node` was made: another one now means that `node` is stale
+    cdef bint wants_grad        # a leaf that gradients are accumulated in
+    cdef list hooks
+    cdef object __weakref__
+
+
+# An operator in the graph. Subclasses add the scalars that they need, and `apply`. Tensors needed by the backward pass
+# are kept with `save`, read with `saved`, and dropped by the engine after use.
+cdef class Node:
+    cdef tuple edges            # for each differentiable input: the Node that made it | the leaf Tensor | None
+    cdef int64_t seq            # creation order; an operator's inputs always have smaller numbers
+    cdef Tensor pending         # gradient that has arrived so far
+    cdef Node next              # in the engine's queue
+    cdef bint queued
+    cdef bint freed
+    cdef int outputs            # bit i: saved tensor i is this node's own output
+    cdef Tensor s0, s1, s2, s3
+    cdef Py_ssize_t v0, v1, v2, v3
+    cdef list hooks
+
+    cdef object apply(self, Tensor g)
+    cdef void save(self, int i, Tensor t)
+    cdef void save_output(self, int i, Tensor t)
+    cdef Tensor saved(self, int i)
+    cdef void free(self)
+
+
+# An operator with several outputs: `apply_multi` gets one gradient (or None) per output.
+cdef class MultiNode(Node):
+    cdef list grads
+    cdef object apply_multi(self, list grads)
+
+
+cdef bint grad_enabled() noexcept
+cdef bint set_grad(bint on) noexcept             # returns what it was
+cdef bint wants(Tensor t)                        # whether t requires grad
+cdef object edge(Tensor t)                       # what a node's `edges` holds for t
+cdef Tensor attach(Tensor out, Node node, tuple edges)
+cdef tuple attach_outputs(tuple outs, MultiNode node, tuple edges)
+cdef Tensor wrap(ndarray a)                      # a tensor on `a`, which it then shares memory with
+cdef Tensor alias(Tensor t)                      # the same data and version counter without history
+cdef Tensor view_of(Tensor base, ndarray a)      # a differentiable view; `attach` comes after it
+cdef Tensor empty(int ndim, npy_intp *shape, int typenum)
+cdef Tensor empty_like(Tensor t, int typenum)    # C-contiguous
+cdef Tensor contiguous(Tensor t)                 # t itself or a C-contiguous copy; no history
+cdef Tensor cast(Tensor t, int typenum)          # t itself or a copy; no history
+cdef ndarray own_array(object a)                 # a NumPy array or scalar copied into the allocator's memory
+cdef const fdl_table *kernels(int typenum) noexcept
+cdef bint is_fast(int typenum) noexcept          # float32 or float64: has kernels
+cdef int begin_inplace(Tensor t) except -1       # raises for a leaf that requires grad
+cdef Tensor end_inplace(Tensor t, const char *op, Node node, tuple edges)  # bumps the version, rewrites history
+cdef void bump(Tensor t, const char *op) noexcept
+cdef void register(str name, object function)    # function becomes a Tensor method
+
+
+ctypedef object (*unary_operator)(Tensor)
+ctypedef object (*binary_operator)(object, object)
+ctypedef object (*inplace_operator)(Tensor, object)
+ctypedef object (*getitem_operator)(Tensor, object)
+ctypedef int (*setitem_operator)(Tensor, object, object) except -1
+ctypedef int (*accumulate_operator)(Tensor, Tensor) except -1
+
+# Operators of Python's syntax; the modules of ops fill them in at import, so that nothing here imports upward.
+cdef struct Operators:
+    binary_operator add, sub, mul, div, pow, matmul, floordiv, mod
+    binary_operator eq, ne, lt, le, gt, ge
+    binary_operator and_, or_, xor
+    inplace_operator iadd, isub, imul, idiv, ipow
+    unary_operator neg, abs, invert
+    getitem_operator getitem
+    setitem_operator setitem
+    accumulate_operator accumulate      # a += b on gradients, not recorded
+
+cdef Operators operators

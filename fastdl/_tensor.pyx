@@ -1,0 +1,548 @@
+"""Tensor: a NumPy array with history. Autograd's nodes and engine are in _autograd.pxi, part of this module."""
+
+cimport cython
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_INCREF
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from ._types import BY_NUM, CPU, Size, as_dtype, get_default_dtype
+
+from ._kernels cimport F32, F64, Storage, empty_array, fdl_table, storage_of
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    static _Thread_local int fdl_grad_off;
+    #define FDL_REFCNT(o) Py_REFCNT((PyObject *)(o))
+    static int fdl_register(PyTypeObject *type, PyObject *name, PyObject *value) {
+        int failed = PyDict_SetItem(type->tp_dict, name, value);
+        PyType_Modified(type);
+        return failed;
+    }
+    """
+    int fdl_grad_off
+    Py_ssize_t FDL_REFCNT(object o)
+    int fdl_register(type t, object name, object value) except -1
+
+cdef dict DTYPE_OF = BY_NUM
+cdef object size_class = Size
+
+
+# What operators are written with ----------------------------------------------------------------------------------
+
+cdef bint grad_enabled() noexcept:
+    return not fdl_grad_off
+
+
+cdef bint set_grad(bint on) noexcept:
+    global fdl_grad_off
+    cdef bint was = not fdl_grad_off
+    fdl_grad_off = not on
+    return was
+
+
+cdef const fdl_table *kernels(int typenum) noexcept:
+    return F64 if typenum == cnp.NPY_FLOAT64 else F32
+
+
+cdef bint is_fast(int typenum) noexcept:
+    return typenum == cnp.NPY_FLOAT32 or typenum == cnp.NPY_FLOAT64
+
+
+cdef Tensor wrap(ndarray a):
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.a = a
+    t.storage = storage_of(a)
+    return t
+
+
+cdef Tensor alias(Tensor x):
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.a = x.a
+    t.storage = x.storage
+    return t
+
+
+cdef Tensor view_of(Tensor base, ndarray a):
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.a = a
+    t.storage = base.storage
+    if not fdl_grad_off:
+        t.base = base if base.base is None else base.base
+        t.base_node = t.base.node
+    return t
+
+
+cdef Tensor empty(int ndim, npy_intp *shape, int typenum):
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.a = empty_array(ndim, shape, typenum)
+    t.storage = <Storage> cnp.get_array_base(t.a)
+    return t
+
+
+cdef Tensor empty_like(Tensor x, int typenum):
+    return empty(cnp.PyArray_NDIM(x.a), cnp.PyArray_DIMS(x.a), typenum)
+
+
+cdef Tensor contiguous(Tensor x):
+    if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        return x
+    return cast_copy(x, cnp.PyArray_TYPE(x.a))
+
+
+cdef Tensor cast(Tensor x, int typenum):
+    if cnp.PyArray_TYPE(x.a) == typenum:
+        return x
+    return cast_copy(x, typenum)
+
+
+cdef Tensor cast_copy(Tensor x, int typenum):
+    cdef Tensor t = empty_like(x, typenum)
+    cnp.PyArray_CopyInto(t.a, x.a)
+    return t
+
+
+cdef ndarray own_array(object value):
+    cdef ndarray source = value if isinstance(value, ndarray) else np.asarray(value)
+    cdef ndarray a = empty_array(cnp.PyArray_NDIM(source), cnp.PyArray_DIMS(source), cnp.PyArray_TYPE(source))
+    cnp.PyArray_CopyInto(a, source)
+    return a
+
+
+cdef void register(str name, object function):
+    fdl_register(Tensor, name, function)
+
+
+include "_autograd.pxi"
+
+
+# Tensor -----------------------------------------------------------------------------------------------------------
+
+def tensor_from(data, dtype=None):
+    """A new tensor that holds a copy of `data`: number, nested sequence, array or tensor. Python floats become the default dtype."""
+    if isinstance(data, Tensor):
+        array = (<Tensor> data).a
+    elif isinstance(data, (ndarray, np.generic)):
+        array = np.asarray(data)
+    else:
+        array = sequence_array(data)
+    if dtype is not None:
+        wanted = as_dtype(dtype).numpy
+        if array.dtype != wanted:
+            array = array.astype(wanted)
+    elif array.dtype.num not in DTYPE_OF:
+        raise TypeError(f"[tensor] cannot make a tensor of {array.dtype} values; there are {', '.join(sorted(str(d) for d in DTYPE_OF.values()))}")
+    return wrap(own_array(array))
+
+
+def sequence_array(data):
+    """The NumPy array of a number or of nested sequences, typed as PyTorch types it."""
+    if isinstance(data, (list, tuple)) and data and holds_tensors(data):
+        data = [x.tolist() if isinstance(x, Tensor) else x for x in data]
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"[tensor] expected sequences of equal length at each depth: {error}") from None
+    if array.dtype.kind == "f" and array.dtype != np.float16 and not holds_numpy(data):
+        array = array.astype(get_default_dtype().numpy)
+    elif array.size == 0 and not isinstance(data, ndarray):
+        array = array.astype(get_default_dtype().numpy)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 8 or array.dtype.kind == "O":
+        raise TypeError(f"[tensor] could not infer a dtype for {type(data).__name__}: {data!r:.200}")
+    return array
+
+
+cdef bint holds_tensors(object data):
+    cdef object first = data[0]
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    return isinstance(first, Tensor) or any(isinstance(x, Tensor) for x in data)
+
+
+cdef bint holds_numpy(object data):
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (ndarray, np.generic)) and data.dtype.kind == "f"
+
+
+@cython.freelist(128)
+cdef class Tensor:
+    """An n-dimensional array that remembers how it was computed. Names and behaviour are PyTorch's."""
+
+    __array_priority__ = 1000  # NumPy leaves `array + tensor` to us
+
+    def __init__(self, *args, device=None):
+        """Tensor(2, 3): uninitialised, of that shape; Tensor([1, 2]): these values; both of the default dtype."""
+        cdef Tensor t
+        if len(args) == 1 and not isinstance(args[0], int):
+            t = tensor_from(args[0], get_default_dtype())
+        else:
+            t = wrap(own_array(np.empty(args if args else (0,), get_default_dtype().numpy)))
+        self.a, self.storage = t.a, t.storage
+
+    @staticmethod
+    def _make_subclass(cls, data, bint require_grad=False):
+        """A tensor of the class `cls` that shares memory with `data` and has no history."""
+        cdef Tensor source = data, t = cls.__new__(cls)
+        t.a, t.storage = source.a, source.storage
+        if require_grad:
+            t.requires_grad = True
+        return t
+
+    # Attributes
+
+    @property
+    def shape(self):
+        """Size of each dimension."""
+        cdef int i, n = cnp.PyArray_NDIM(self.a)
+        return size_class(tuple([<Py_ssize_t> cnp.PyArray_DIMS(self.a)[i] for i in range(n)]))
+
+    def size(self, dim=None):
+        """The shape, or the size of one dimension."""
+        if dim is None:
+            return self.shape
+        if not -self.a.ndim <= dim < max(self.a.ndim, 1):
+            raise IndexError(f"[size] dim {dim} is outside [{-self.a.ndim}, {self.a.ndim - 1}] of a tensor of shape {tuple(self.shape)}")
+        return self.a.shape[dim]
+
+    @property
+    def dtype(self):
+        return DTYPE_OF[cnp.PyArray_TYPE(self.a)]
+
+    @property
+    def device(self):
+        return CPU
+
+    @property
+    def ndim(self):
+        return cnp.PyArray_NDIM(self.a)
+
+    def dim(self):
+        """Number of dimensions."""
+        return cnp.PyArray_NDIM(self.a)
+
+    ndimension = dim
+
+    def numel(self):
+        """Number of elements."""
+        return cnp.PyArray_SIZE(self.a)
+
+    nelement = numel
+
+    def element_size(self):
+        """Bytes of one element."""
+        return cnp.PyArray_ITEMSIZE(self.a)
+
+    @property
+    def itemsize(self):
+        return cnp.PyArray_ITEMSIZE(self.a)
+
+    @property
+    def nbytes(self):
+        return cnp.PyArray_NBYTES(self.a)
+
+    def stride(self, dim=None):
+        """Elements from one entry of a dimension to the next."""
+        strides = tuple([s // self.a.itemsize for s in self.a.strides])
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self):
+        """Whether the elements lie in memory in row-major order without gaps."""
+        return bool(cnp.PyArray_IS_C_CONTIGUOUS(self.a))
+
+    def data_ptr(self):
+        """Address of the first element."""
+        return <size_t> cnp.PyArray_DATA(self.a)
+
+    def is_floating_point(self):
+        return self.a.dtype.kind == "f"
+
+    is_cuda = False
+    is_sparse = False
+    layout = "strided"
+
+    @property
+    def _version(self):
+        return self.storage.version
+
+    @property
+    def _base(self):
+        return self.base
+
+    # History
+
+    @property
+    def requires_grad(self):
+        """Whether gradients are computed for this tensor."""
+        return wants(self)
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        if value and self.a.dtype.kind != "f":
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
+        if self.node is not None:
+            if not value:
+                raise RuntimeError("you can only change requires_grad flags of leaf variables. "
+                                   "If you want to use a computed variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+            return
+        self.wants_grad = bool(value)
+
+    def requires_grad_(self, value=True):
+        self.requires_grad = value
+        return self
+
+    @property
+    def is_leaf(self):
+        """Whether no recorded operator made this tensor."""
+        wants(self)
+        return self.node is None
+
+    @property
+    def grad_fn(self):
+        """The operator that made this tensor, None for a leaf."""
+        wants(self)
+        return self.node
+
+    @property
+    def grad(self):
+        """Gradient that `backward` has accumulated for this tensor, None if there is none."""
+        return self.grad_
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise RuntimeError(f"assigned grad has shape {tuple(value.shape)} and type {value.dtype}, the tensor has {tuple(self.shape)} and {self.dtype}")
+        self.grad_ = value
+
+    @grad.deleter
+    def grad(self):
+        self.grad_ = None
+
+    def retain_grad(self):
+        """Makes `backward` keep this non-leaf tensor's gradient in `grad`."""
+        if not wants(self):
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.node is None:
+            return
+        reference = weakref.ref(self)
+
+        def keep(g):
+            owner = reference()
+            if owner is not None:
+                owner.grad = g if owner.grad is None else owner.grad + g
+        self.register_hook(keep)
+
+    def register_hook(self, hook):
+        """Calls hook(grad) when this tensor's gradient is known; a result other than None replaces it. Returns a handle with `remove()`."""
+        if not wants(self):
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        cdef list hooks
+        if self.node is None:
+            if self.hooks is None:
+                self.hooks = []
+            hooks = self.hooks
+        else:
+            if self.node.hooks is None:
+                self.node.hooks = []
+            hooks = self.node.hooks
+        hooks.append(hook)
+        return HookHandle(hooks, hook)
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Accumulates into each leaf's `grad` the derivative of this tensor.
+
+        Args:
+            gradient: upstream gradient, of this tensor's shape; not needed for a single element.
+            retain_graph: keep what the graph saved, so that it can be gone through again. Default: create_graph.
+            create_graph: record the backward pass too, for higher derivatives.
+            inputs: accumulate into these leaves only.
+        """
+        backward([self], [gradient], retain_graph, create_graph, inputs)
+
+    def detach(self):
+        """The same data without history; in-place changes are seen by both."""
+        return alias(self)
+
+    def detach_(self):
+        """Forgets this tensor's history."""
+        if self.base is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead")
+        self.node = None
+        self.wants_grad = False
+        return self
+
+    @property
+    def data(self):
+        """The same memory without history."""
+        return alias(self)
+
+    @data.setter
+    def data(self, value):
+        cdef Tensor t = value
+        self.a, self.storage = t.a, t.storage
+
+    # Conversion
+
+    def numpy(self, *, bint force=False):
+        """A NumPy array that shares this tensor's memory."""
+        if wants(self) and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.a.view()
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        return wrap(own_array(array))
+
+    @property
+    def __array_interface__(self):
+        raise AttributeError("use numpy.asarray(tensor)")
+
+    def __dlpack__(self, **kwargs):
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.a.__dlpack_device__()
+
+    def item(self):
+        """The value of a tensor of one element as a Python number."""
+        if cnp.PyArray_SIZE(self.a) != 1:
+            raise RuntimeError(f"a Tensor with {self.a.size} elements cannot be converted to Scalar")
+        return self.a.item()
+
+    def tolist(self):
+        """Nested lists of Python numbers; a number for a 0-d tensor."""
+        return self.a.tolist()
+
+    def __bool__(self):
+        if cnp.PyArray_SIZE(self.a) != 1:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous" if self.a.size == 0
+                               else "Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self.a.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __index__(self):
+        if self.a.dtype.kind not in "iub" or self.a.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.a.item())
+
+    def __len__(self):
+        if cnp.PyArray_NDIM(self.a) == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return cnp.PyArray_DIMS(self.a)[0]
+
+    def __iter__(self):
+        if cnp.PyArray_NDIM(self.a) == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(len(self))])
+
+    def __contains__(self, value):
+        return bool((self == value).a.any())
+
+    def __hash__(self):
+        return <size_t> <void *> self
+
+    def __repr__(self):
+        from ._print import tensor_repr
+        return tensor_repr(self)
+
+    def __format__(self, spec):
+        if cnp.PyArray_NDIM(self.a) == 0 and spec:
+            return format(self.item(), spec)
+        return format(repr(self), spec)
+
+    def __reduce__(self):
+        return rebuild, (type(self), self.a.copy(), self.wants_grad), getattr(self, "__dict__", None) or None
+
+    def __deepcopy__(self, memo):
+        if self.node is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment")
+        copy = rebuild(type(self), self.a, self.wants_grad)
+        if self.grad_ is not None:
+            copy.grad = self.grad_.__deepcopy__(memo)
+        memo[id(self)] = copy
+        return copy
+
+    # Python's operators
+
+    def __add__(self, other): return operators.add(self, other)
+    def __radd__(self, other): return operators.add(other, self)
+    def __sub__(self, other): return operators.sub(self, other)
+    def __rsub__(self, other): return operators.sub(other, self)
+    def __mul__(self, other): return operators.mul(self, other)
+    def __rmul__(self, other): return operators.mul(other, self)
+    def __truediv__(self, other): return operators.div(self, other)
+    def __rtruediv__(self, other): return operators.div(other, self)
+    def __floordiv__(self, other): return operators.floordiv(self, other)
+    def __rfloordiv__(self, other): return operators.floordiv(other, self)
+    def __mod__(self, other): return operators.mod(self, other)
+    def __rmod__(self, other): return operators.mod(other, self)
+    def __pow__(self, other, modulo): return operators.pow(self, other)
+    def __rpow__(self, other, modulo): return operators.pow(other, self)
+    def __matmul__(self, other): return operators.matmul(self, other)
+    def __rmatmul__(self, other): return operators.matmul(other, self)
+    def __eq__(self, other): return operators.eq(self, other)
+    def __ne__(self, other): return operators.ne(self, other)
+    def __lt__(self, other): return operators.lt(self, other)
+    def __le__(self, other): return operators.le(self, other)
+    def __gt__(self, other): return operators.gt(self, other)
+    def __ge__(self, other): return operators.ge(self, other)
+    def __and__(self, other): return operators.and_(self, other)
+    def __rand__(self, other): return operators.and_(other, self)
+    def __or__(self, other): return operators.or_(self, other)
+    def __ror__(self, other): return operators.or_(other, self)
+    def __xor__(self, other): return operators.xor(self, other)
+    def __rxor__(self, other): return operators.xor(other, self)
+    def __neg__(self): return operators.neg(self)
+    def __abs__(self): return operators.abs(self)
+    def __invert__(self): return operators.invert(self)
+    def __iadd__(self, other): return operators.iadd(self, other)
+    def __isub__(self, other): return operators.isub(self, other)
+    def __imul__(self, other): return operators.imul(self, other)
+    def __itruediv__(self, other): return operators.idiv(self, other)
+    def __ipow__(self, other): return operators.ipow(self, other)
+    def __getitem__(self, index): return operators.getitem(self, index)
+    def __setitem__(self, index, value): operators.setitem(self, index, value)
+
+
+def rebuild(cls, array, requires_grad):
+    """A leaf of class `cls` with a copy of `array` (pickling and copying)."""
+    return Tensor._make_subclass(cls, wrap(own_array(array)), requires_grad)
+
+
+def from_numpy(array):
+    """A tensor that shares memory with a NumPy array.
+
+    Raises:
+        TypeError: not an array, or of a type that no tensor has.
+    """
+    if not isinstance(array, ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if cnp.PyArray_TYPE(array) not in DTYPE_OF:
+        raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The supported types are: {', '.join(sorted({str(d.numpy) for d in DTYPE_OF.values()}))}.")
+    if not array.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order")
+    return wrap(array)
+
+
+def is_tensor(x):
+    """Whether x is a Tensor."""
+    return isinstance(x, Tensor)

@@ -1,0 +1,831 @@
+"""Element-wise operators: arithmetic, comparison, functions of one variable, in place and not; forward and backward."""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint8_t
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from .._kernels cimport *
+from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, contiguous, edge, empty, empty_like, end_inplace,
+                        grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, default_float, is_number, result_type, result_type_scalar,
+                      same_shape, shape_of, strides_for, sum_to, to_float, to_type)
+
+cnp.import_array()
+
+
+# Two operands -----------------------------------------------------------------------------------------------------
+
+cdef tuple BINARY_NAME = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "sub", "div", "pow")
+cdef tuple BINARY_NUMPY = (np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power)
+
+
+cdef int run_binary(int op, Tensor out, Tensor a, Tensor b, double alpha) except -1:
+    """out = a op b for operands of out's floating type that broadcast to its shape."""
+    cdef int typenum = cnp.PyArray_TYPE(out.a), ndim = cnp.PyArray_NDIM(out.a)
+    cdef const fdl_table *K = kernels(typenum)
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t so[MAX_DIMS]
+    cdef int64_t sa[MAX_DIMS]
+    cdef int64_t sb[MAX_DIMS]
+    cdef int64_t n = cnp.PyArray_SIZE(out.a)
+    cdef int i
+    cdef void *po = cnp.PyArray_DATA(out.a)
+    cdef void *pa = cnp.PyArray_DATA(a.a)
+    cdef void *pb = cnp.PyArray_DATA(b.a)
+    if (cnp.PyArray_IS_C_CONTIGUOUS(out.a) and cnp.PyArray_IS_C_CONTIGUOUS(a.a) and cnp.PyArray_IS_C_CONTIGUOUS(b.a)
+            and cnp.PyArray_SIZE(a.a) == n and cnp.PyArray_SIZE(b.a) == n):
+        ndim, shape[0], so[0], sa[0], sb[0] = 1, n, 1, 1, 1
+    else:
+        for i in range(ndim):
+            shape[i] = cnp.PyArray_DIMS(out.a)[i]
+        strides_for(out.a, ndim, so)
+        strides_for(a.a, ndim, sa)
+        strides_for(b.a, ndim, sb)
+    if n < GIL_ELEMS:
+        K.binary(op, po, so, pa, sa, pb, sb, shape, ndim, alpha)
+    else:
+        with nogil:
+            K.binary(op, po, so, pa, sa, pb, sb, shape, ndim, alpha)
+    return 0
+
+
+cdef Tensor numpy_binary(int op, Tensor a, Tensor b, object alpha):
+    """The same for types without kernels, both operands of one type."""
+    cdef object x = a.a, y = b.a
+    if op in (FDL_ADD, FDL_SUB) and alpha != 1:
+        y = y * np.array(alpha, y.dtype)
+    if op == FDL_SUB and x.dtype == bool:
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+    if op == FDL_POW and x.dtype.kind in "iu" and (y < 0).any():
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return wrap(own_array(BINARY_NUMPY[op](x, y)))
+
+
+cdef Tensor binary(int op, object a, object b, double alpha):
+    """a op b, recorded. FDL_ADD and FDL_SUB: a op alpha*b."""
+    cdef Tensor x, y, out
+    cdef int typenum, ndim
+    cdef npy_intp shape[MAX_DIMS]
+    if not isinstance(b, Tensor) and is_number(b):
+        return binary_scalar(op, <Tensor?> a, b, alpha)
+    if not isinstance(a, Tensor) and is_number(a):
+        if op == FDL_SUB:
+            return binary_scalar(FDL_RSUB, scaled(<Tensor?> b, alpha) if alpha != 1 else b, a, 1)
+        if op == FDL_DIV or op == FDL_POW:
+            return binary_scalar(FDL_RDIV if op == FDL_DIV else FDL_RPOW, <Tensor?> b, a, 1)
+        if op == FDL_ADD and alpha != 1:
+            b = scaled(<Tensor?> b, alpha)
+        return binary_scalar(op, <Tensor?> b, a, 1)
+    x = <Tensor> a if isinstance(a, Tensor) else as_tensor(a, <Tensor?> b)
+    y = <Tensor> b if isinstance(b, Tensor) else as_tensor(b, x)
+    typenum = cnp.PyArray_TYPE(x.a)
+    if typenum != cnp.PyArray_TYPE(y.a) or not is_fast(typenum):
+        typenum = result_type(x, y)
+        if op == FDL_DIV and typenum not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
+            typenum = default_float()
+        x, y = to_type(x, typenum), to_type(y, typenum)
+        if not is_fast(typenum):
+            broadcast(BINARY_NAME[op], x.a, y.a, shape)
+            return numpy_binary(op, x, y, alpha)
+    if same_shape(x.a, y.a):
+        out = empty(cnp.PyArray_NDIM(x.a), cnp.PyArray_DIMS(x.a), typenum)
+    else:
+        ndim = broadcast(BINARY_NAME[op], x.a, y.a, shape)
+        out = empty(ndim, shape, typenum)
+    run_binary(op, out, x, y, alpha)
+    if grad_enabled() and (wants(x) or wants(y)):
+        attach(out, binary_node(op, out, x, y, alpha), (edge(x), edge(y)))
+    return out
+
+
+cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
+    """x op number (FDL_RSUB, FDL_RDIV, FDL_RPOW: number op x), recorded."""
+    cdef int typenum = cnp.PyArray_TYPE(x.a), result
+    cdef const fdl_table *K
+    cdef Tensor source, out
+    cdef double c
+    cdef int64_t n
+    cdef ScalarBackward node
+    if not is_fast(typenum):
+        result = result_type_scalar(x, number)
+        if op in (FDL_DIV, FDL_RDIV) and result not in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
+            result = default_float()
+        x = to_type(x, result)
+        if not is_fast(result):
+            y = wrap(own_array(np.array(number, (<object> x.a).dtype)))
+            if op in (FDL_RSUB, FDL_RDIV, FDL_RPOW):
+                return numpy_binary(op - FDL_RSUB + FDL_SUB if op == FDL_RSUB else FDL_DIV if op == FDL_RDIV else FDL_POW, y, x, alpha)
+            return numpy_binary(op, x, y, alpha)
+        typenum = result
+    K = kernels(typenum)
+    c = number
+    if op == FDL_ADD or op == FDL_SUB:
+        c *= alpha
+    source = contiguous(x)
+    out = empty_like(x, typenum)
+    n = cnp.PyArray_SIZE(out.a)
+    if n < GIL_ELEMS:
+        K.binary_scalar(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(source.a), c, n)
+    else:
+        with nogil:
+            K.binary_scalar(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(source.a), c, n)
+    if grad_enabled() and wants(x):
+        attach(out, scalar_node(op, out, x, c), (edge(x),))
+    return out
+
+
+cdef Node binary_node(int op, Tensor out, Tensor x, Tensor y, double alpha):
+    """The backward node of out = x op y, with what it needs saved."""
+    cdef BinaryBackward node
+    if op == FDL_ADD:
+        node = AddBackward0.__new__(AddBackward0)
+    elif op == FDL_SUB:
+        node = SubBackward0.__new__(SubBackward0)
+    elif op == FDL_MUL:
+        node = MulBackward0.__new__(MulBackward0)
+        if wants(y):
+            node.save(0, x)
+        if wants(x):
+            node.save(1, y)
+    elif op == FDL_DIV:
+        node = DivBackward0.__new__(DivBackward0)
+        if wants(y):
+            node.save(0, x)
+        node.save(1, y)
+    elif op == FDL_POW:
+        node = PowBackward1.__new__(PowBackward1)
+        node.save(0, x)
+        node.save(1, y)
+    else:
+        node = MaximumBackward0.__new__(MaximumBackward0)
+        (<MaximumBackward0> node).op = op
+        node.save(0, x)
+        node.save(1, y)
+    node.alpha = alpha
+    node.need_x, node.need_y = wants(x), wants(y)
+    if not same_shape(x.a, out.a):
+        node.shape_x = shape_of(x)
+    if not same_shape(y.a, out.a):
+        node.shape_y = shape_of(y)
+    return node
+
+
+cdef class BinaryBackward(Node):
+    """Shapes to sum the gradients to, None where nothing was broadcast."""
+    cdef tuple shape_x, shape_y
+    cdef double alpha
+    cdef bint need_x, need_y
+
+
+@cython.final
+cdef class AddBackward0(BinaryBackward):
+    """out = x + alpha y:  dx = g,  dy = alpha g"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor dx = None, dy = None
+        if self.need_x:
+            dx = sum_to(g, self.shape_x)
+        if self.need_y:
+            dy = sum_to(g if self.alpha == 1 else scaled(g, self.alpha), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class SubBackward0(BinaryBackward):
+    """out = x - alpha y:  dx = g,  dy = -alpha g"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor dx = None, dy = None
+        if self.need_x:
+            dx = sum_to(g, self.shape_x)
+        if self.need_y:
+            dy = sum_to(scaled(g, -self.alpha), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class MulBackward0(BinaryBackward):
+    """out = x y:  dx = g y,  dy = g x"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor dx = None, dy = None
+        if self.need_x:
+            dx = sum_to(binary(FDL_MUL, g, self.saved(1), 1), self.shape_x)
+        if self.need_y:
+            dy = sum_to(binary(FDL_MUL, g, self.saved(0), 1), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class DivBackward0(BinaryBackward):
+    """out = x / y:  dx = g / y,  dy = -g x / y^2"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor y = self.saved(1), over = binary(FDL_DIV, g, y, 1), dx = None, dy = None
+        if self.need_x:
+            dx = sum_to(over, self.shape_x)
+        if self.need_y:
+            dy = sum_to(binary(FDL_MUL, unary(FDL_NEG, over, 0, 0), binary(FDL_DIV, self.saved(0), y, 1), 1), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class PowBackward1(BinaryBackward):
+    """out = x^y:  dx = g y x^(y-1), 0 where y = 0;  dy = g x^y log x, 0 where x = 0 and y >= 0"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor x = self.saved(0), y = self.saved(1), dx = None, dy = None
+        if self.need_x:
+            dx = binary(FDL_MUL, binary(FDL_MUL, g, y, 1), binary(FDL_POW, x, binary(FDL_SUB, y, 1, 1), 1), 1)
+            dx = sum_to(where_(compare(FDL_EQ, y, 0), 0.0, dx), self.shape_x)
+        if self.need_y:
+            dy = binary(FDL_MUL, binary(FDL_MUL, g, binary(FDL_POW, x, y, 1), 1), unary(FDL_LOG, x, 0, 0), 1)
+            zero = wrap(own_array((x.a == 0) & (y.a >= 0)))
+            dy = sum_to(where_(zero, 0.0, dy), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class MaximumBackward0(BinaryBackward):
+    """out = max(x, y) or min(x, y):  g to the larger (smaller), half to each where they are equal"""
+    cdef int op
+
+    def name(self):
+        return "MaximumBackward0" if self.op == FDL_MAXIMUM else "MinimumBackward0"
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor x = self.saved(0), y = self.saved(1), dx = None, dy = None
+        cdef int wins = FDL_GE if self.op == FDL_MAXIMUM else FDL_LE, loses = FDL_LT if self.op == FDL_MAXIMUM else FDL_GT
+        half = where_(compare(FDL_EQ, x, y), scaled(g, 0.5), g)
+        if self.need_x:
+            dx = sum_to(where_(compare(loses, x, y), 0.0, half), self.shape_x)
+        if self.need_y:
+            dy = sum_to(where_(compare(wins, x, y), where_(compare(FDL_EQ, x, y), half, 0.0), half), self.shape_y)
+        return dx, dy
+
+
+cdef Node scalar_node(int op, Tensor out, Tensor x, double c):
+    """The backward node of out = x op c (or c op x)."""
+    cdef ScalarBackward node = ScalarBackward.__new__(ScalarBackward)
+    node.op, node.c = op, c
+    if op == FDL_RDIV or op == FDL_POW:
+        node.save(0, x)
+    elif op == FDL_RPOW:
+        node.save_output(0, out)
+    return node
+
+
+@cython.final
+cdef class ScalarBackward(Node):
+    """out = x op c:  dx = g (add, sub), -g (c - x), g c, g / c, -g c / x^2 (c / x), g c x^(c-1), g out log c (c^x)"""
+    cdef int op
+    cdef double c
+
+    def name(self):
+        return {FDL_ADD: "AddBackward0", FDL_SUB: "SubBackward0", FDL_MUL: "MulBackward0", FDL_DIV: "DivBackward0", FDL_POW: "PowBackward0",
+                FDL_RSUB: "RsubBackward1", FDL_RDIV: "MulBackward0", FDL_RPOW: "PowBackward1"}[self.op]
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor x
+        if self.op == FDL_ADD or self.op == FDL_SUB:
+            return g
+        if self.op == FDL_RSUB:
+            return unary(FDL_NEG, g, 0, 0)
+        if self.op == FDL_MUL:
+            return scaled(g, self.c)
+        if self.op == FDL_DIV:
+            return binary(FDL_DIV, g, self.c, 1)
+        x = self.saved(0)
+        if self.op == FDL_RDIV:
+            return binary(FDL_DIV, scaled(g, -self.c), unary(FDL_SQUARE, x, 0, 0), 1)
+        if self.op == FDL_RPOW:
+            return binary(FDL_MUL, g, scaled(x, np.log(self.c) if self.c > 0 else (0.0 if self.c == 0 else float("nan"))), 1)
+        if self.c == 0:
+            return scaled(g, 0.0)
+        if self.c == 2:
+            return binary(FDL_MUL, scaled(g, 2.0), x, 1)
+        return binary(FDL_MUL, scaled(g, self.c), binary(FDL_POW, x, self.c - 1, 1), 1)
+
+
+cdef Tensor scaled(Tensor x, double factor):
+    return binary_scalar(FDL_MUL, x, factor, 1)
+
+
+# In place ---------------------------------------------------------------------------------------------------------
+
+cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
+    """x = x op other in x's own memory, recorded."""
+    cdef str name = BINARY_NAME[op]
+    cdef Tensor y = as_tensor(other, x), work
+    cdef int typenum = cnp.PyArray_TYPE(x.a), result = result_type(x, y)
+    cdef npy_intp shape[MAX_DIMS]
+    cdef int ndim = broadcast(name, x.a, y.a, shape), i
+    cdef Node node = None
+    cdef tuple edges = None
+    begin_inplace(x)
+    if ndim != cnp.PyArray_NDIM(x.a) or any([shape[i] != cnp.PyArray_DIMS(x.a)[i] for i in range(ndim)]):
+        raise RuntimeError(f"[{name}_] the result has shape {tuple([shape[i] for i in range(ndim)])}, which does not fit into the tensor's {shape_of(x)}")
+    if op == FDL_DIV and not (<object> x.a).dtype.kind == "f":
+        result = default_float()
+    if not np.can_cast(cnp.PyArray_DescrFromType(result), cnp.PyArray_DescrFromType(typenum), "same_kind"):
+        raise RuntimeError(f"result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output type {x.dtype}")
+    y = to_type(y, typenum)
+    if grad_enabled() and (wants(x) or wants(y)):
+        node, edges = binary_node(op, x, x, y, alpha), (edge(x), edge(y))
+    if is_fast(typenum):
+        run_binary(op, x, x, y, alpha)
+    else:
+        x.a[...] = numpy_binary(op, alias(x), y, alpha).a
+    return end_inplace(x, "inplace", node, edges)
+
+
+cdef int accumulate(Tensor x, Tensor y) except -1:
+    """x += y for the engine: same shape, not recorded."""
+    cdef int typenum = cnp.PyArray_TYPE(x.a)
+    cdef int64_t n = cnp.PyArray_SIZE(x.a)
+    cdef const fdl_table *K = kernels(typenum)
+    if not is_fast(typenum) or cnp.PyArray_TYPE(y.a) != typenum:
+        np.add(x.a, y.a, out=x.a)
+    elif cnp.PyArray_IS_C_CONTIGUOUS(x.a) and cnp.PyArray_IS_C_CONTIGUOUS(y.a):
+        with nogil:
+            K.axpy(cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(y.a), 1, n)
+    else:
+        run_binary(FDL_ADD, x, x, y, 1)
+    return 0
+
+
+# Comparison and choice --------------------------------------------------------------------------------------------
+
+cdef tuple COMPARE_NUMPY = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+cdef tuple COMPARE_NAME = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+cdef Tensor compare(int op, object a, object b):
+    """a op b as a bool tensor; not differentiable."""
+    cdef Tensor x, y, out
+    cdef int typenum, ndim, i
+    cdef npy_intp dims[MAX_DIMS]
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t sa[MAX_DIMS]
+    cdef int64_t sb[MAX_DIMS]
+    if isinstance(a, Tensor):
+        x, y = a, as_tensor(b, a)
+    else:
+        x, y = as_tensor(a, b), b
+    ndim = broadcast(COMPARE_NAME[op], x.a, y.a, dims)
+    out = empty(ndim, dims, cnp.NPY_BOOL)
+    typenum = result_type(x, y)
+    x, y = cast(x, typenum), cast(y, typenum)
+    if not is_fast(typenum):
+        COMPARE_NUMPY[op](x.a, y.a, out=out.a)
+        return out
+    for i in range(ndim):
+        shape[i] = dims[i]
+    strides_for(x.a, ndim, sa)
+    strides_for(y.a, ndim, sb)
+    with nogil:
+        kernels(typenum).compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+    return out
+
+
+@cython.final
+cdef class WhereBackward0(Node):
+    """out = condition ? a : b:  da = g where condition,  db = g elsewhere"""
+    cdef tuple shape_a, shape_b
+    cdef Tensor condition
+
+    cdef object apply(self, Tensor g):
+        return (sum_to(where_(self.condition, g, 0.0), self.shape_a) if self.edges[0] is not None else None,
+                sum_to(where_(self.condition, 0.0, g), self.shape_b) if self.edges[1] is not None else None)
+
+
+cdef Tensor where_(object condition, object a, object b):
+    cdef Tensor c = condition, x, y, out
+    cdef WhereBackward0 node
+    cdef int typenum, ndim, i
+    cdef npy_intp dims[MAX_DIMS]
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t sc[MAX_DIMS]
+    cdef int64_t sa[MAX_DIMS]
+    cdef int64_t sb[MAX_DIMS]
+    if cnp.PyArray_TYPE(c.a) != cnp.NPY_BOOL:
+        raise TypeError(f"[where] expected condition to be a boolean tensor, but got a tensor with dtype {c.dtype}")
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = wrap(own_array(np.array(a, cnp.PyArray_DescrFromType(default_float() if isinstance(a, float) else np.dtype(type(a)).num))))
+    x = as_tensor(a, b) if not isinstance(a, Tensor) else a
+    y = as_tensor(b, x)
+    typenum = result_type(x, y)
+    x, y = to_type(x, typenum), to_type(y, typenum)
+    ndim = broadcast("where", x.a, y.a, dims)
+    pair = np.broadcast_to(np.empty((), bool), tuple([dims[i] for i in range(ndim)]))
+    ndim = broadcast("where", c.a, pair, dims)
+    out = empty(ndim, dims, typenum)
+    if is_fast(typenum):
+        for i in range(ndim):
+            shape[i] = dims[i]
+        strides_for(c.a, ndim, sc)
+        strides_for(x.a, ndim, sa)
+        strides_for(y.a, ndim, sb)
+        with nogil:
+            kernels(typenum).where(cnp.PyArray_DATA(out.a), <const uint8_t *> cnp.PyArray_DATA(c.a), sc,
+                                   cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+    else:
+        np.copyto(out.a, np.where(c.a, x.a, y.a))
+    if grad_enabled() and (wants(x) or wants(y)):
+        node = WhereBackward0.__new__(WhereBackward0)
+        node.condition, node.shape_a, node.shape_b = alias(c), shape_of(x), shape_of(y)
+        attach(out, node, (edge(x), edge(y)))
+    return out
+
+
+# One operand ------------------------------------------------------------------------------------------------------
+
+# op: PyTorch's name of the node, whether the backward pass needs the output (else the input), NumPy's function for
+# types without a kernel (None: computed in the default floating type)
+cdef dict UNARY = {
+    FDL_NEG: ("NegBackward0", None, np.negative), FDL_ABS: ("AbsBackward0", False, np.abs), FDL_EXP: ("ExpBackward0", True, None),
+    FDL_LOG: ("LogBackward0", False, None), FDL_SQRT: ("SqrtBackward0", True, None), FDL_RSQRT: ("RsqrtBackward0", True, None),
+    FDL_SQUARE: ("PowBackward0", False, np.square), FDL_RECIPROCAL: ("ReciprocalBackward0", True, None),
+    FDL_TANH: ("TanhBackward0", True, None), FDL_SIGMOID: ("SigmoidBackward0", True, None),
+    FDL_RELU: ("ReluBackward0", True, lambda x: np.maximum(x, 0)), FDL_LEAKY_RELU: ("LeakyReluBackward0", False, None),
+    FDL_ELU: ("EluBackward0", False, None), FDL_GELU: ("GeluBackward0", False, None), FDL_GELU_TANH: ("GeluBackward0", False, None),
+    FDL_SILU: ("SiluBackward0", False, None), FDL_SOFTPLUS: ("SoftplusBackward0", False, None), FDL_ERF: ("ErfBackward0", False, None),
+    FDL_SIGN: ("SignBackward0", None, np.sign), FDL_CLAMP: ("ClampBackward1", False, None),
+    FDL_LOG1P: ("Log1PBackward0", False, None), FDL_EXPM1: ("Expm1Backward0", True, None),
+}
+
+
+cdef int run_unary(int op, Tensor out, Tensor x, double p, double q) except -1:
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(out.a))
+    cdef int64_t n = cnp.PyArray_SIZE(out.a)
+    if n < 1024:
+        K.unary(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), n, p, q)
+    else:
+        with nogil:
+            K.unary(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), n, p, q)
+    return 0
+
+
+cdef Tensor unary(int op, Tensor x, double p, double q):
+    """op(x), recorded."""
+    cdef Tensor out
+    if not is_fast(cnp.PyArray_TYPE(x.a)):
+        function = UNARY[op][2]
+        if function is not None:
+            return wrap(own_array(function(x.a)))
+        x = to_float(x)
+    out = empty_like(x, cnp.PyArray_TYPE(x.a))
+    run_unary(op, out, contiguous(x), p, q)
+    if grad_enabled() and wants(x):
+        attach(out, unary_node(op, x, out, p, q), (edge(x),))
+    return out
+
+
+cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
+    """x = op(x) in x's own memory, recorded."""
+    cdef Node node = None
+    cdef tuple edges = None
+    cdef Tensor source
+    begin_inplace(x)
+    if not is_fast(cnp.PyArray_TYPE(x.a)):
+        if UNARY[op][2] is None:
+            raise RuntimeError(f"result type Float can't be cast to the desired output type {x.dtype}")
+        np.copyto(x.a, UNARY[op][2](x.a))
+        return end_inplace(x, "unary_", None, None)
+    if grad_enabled() and wants(x):
+        node, edges = unary_node(op, x, None, p, q), (edge(x),)
+    if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        run_unary(op, x, x, p, q)
+    else:
+        source = contiguous(x)
+        run_unary(op, source, source, p, q)
+        cnp.PyArray_CopyInto(x.a, source.a)
+    end_inplace(x, "unary_", node, edges)
+    if node is not None and UNARY[op][1]:
+        node.save_output(0, x)
+    return x
+
+
+cdef UnaryBackward unary_node(int op, Tensor x, Tensor out, double p, double q):
+    cdef UnaryBackward node = UnaryBackward.__new__(UnaryBackward)
+    node.op, node.p, node.q = op, p, q
+    needs_output = UNARY[op][1]
+    if needs_output:
+        if out is not None:
+            node.save_output(0, out)
+    elif needs_output is not None:
+        node.save(0, x)
+    return node
+
+
+@cython.final
+cdef class UnaryBackward(Node):
+    """out = f(x):  dx = g f'(x), from the output for those functions where that is cheaper"""
+    cdef int op
+    cdef double p, q
+
+    def name(self):
+        return UNARY[self.op][0]
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor x, dx
+        cdef const fdl_table *K
+        cdef int64_t n
+        if self.op == FDL_NEG:
+            return unary(FDL_NEG, g, 0, 0)
+        if self.op == FDL_SIGN:
+            return scaled(g, 0.0)
+        x = self.saved(0)
+        if grad_enabled():
+            return DERIVATIVE[self.op](g, x, self.p, self.q)
+        x, g = contiguous(x), contiguous(g)
+        dx = empty_like(x, cnp.PyArray_TYPE(x.a))
+        K, n = kernels(cnp.PyArray_TYPE(x.a)), cnp.PyArray_SIZE(x.a)
+        if n < 1024:
+            K.unary_bwd(self.op, cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), n, self.p, self.q)
+        else:
+            with nogil:
+                K.unary_bwd(self.op, cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), n, self.p, self.q)
+        return dx
+
+
+# The same derivatives as differentiable formulas, for create_graph. s: what was saved (output or input, see UNARY).
+def _gelu_d(g, s, p, q):
+    cdf = 0.5 * (1 + erf(s * 0.7071067811865476))
+    return g * (cdf + s * exp(s * s * -0.5) * 0.3989422804014327)
+
+
+def _gelu_tanh_d(g, s, p, q):
+    t = tanh(0.7978845608028654 * (s + 0.044715 * s * s * s))
+    return g * (0.5 * (1 + t) + 0.5 * s * (1 - t * t) * 0.7978845608028654 * (1 + 0.134145 * s * s))
+
+
+cdef dict DERIVATIVE = {
+    FDL_ABS: lambda g, s, p, q: g * sign(s),
+    FDL_EXP: lambda g, s, p, q: g * s,
+    FDL_LOG: lambda g, s, p, q: g / s,
+    FDL_SQRT: lambda g, s, p, q: g / (2 * s),
+    FDL_RSQRT: lambda g, s, p, q: g * -0.5 * s * s * s,
+    FDL_SQUARE: lambda g, s, p, q: g * 2 * s,
+    FDL_RECIPROCAL: lambda g, s, p, q: -g * s * s,
+    FDL_TANH: lambda g, s, p, q: g * (1 - s * s),
+    FDL_SIGMOID: lambda g, s, p, q: g * s * (1 - s),
+    FDL_RELU: lambda g, s, p, q: where_(s > 0, g, 0.0),
+    FDL_LEAKY_RELU: lambda g, s, p, q: where_(s > 0, g, g * p),
+    FDL_ELU: lambda g, s, p, q: where_(s > 0, g, g * p * exp(s)),
+    FDL_GELU: _gelu_d,
+    FDL_GELU_TANH: _gelu_tanh_d,
+    FDL_SILU: lambda g, s, p, q: g * sigmoid(s) * (1 + s * (1 - sigmoid(s))),
+    FDL_SOFTPLUS: lambda g, s, p, q: where_(s * p > q, g, g * sigmoid(s * p)),
+    FDL_ERF: lambda g, s, p, q: g * 1.1283791670955126 * exp(-s * s),
+    FDL_CLAMP: lambda g, s, p, q: where_((s >= p) & (s <= q), g, 0.0),
+    FDL_LOG1P: lambda g, s, p, q: g / (1 + s),
+    FDL_EXPM1: lambda g, s, p, q: g * (s + 1),
+}
+
+
+# Python's names ---------------------------------------------------------------------------------------------------
+
+def add(input, other, *, alpha=1):
+    """input + alpha * other, with broadcasting."""
+    return binary(FDL_ADD, input, other, alpha)
+
+
+def sub(input, other, *, alpha=1):
+    """input - alpha * other, with broadcasting."""
+    return binary(FDL_SUB, input, other, alpha)
+
+
+def mul(input, other):
+    """input * other, with broadcasting."""
+    return binary(FDL_MUL, input, other, 1)
+
+
+def div(input, other, *, rounding_mode=None):
+    """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
+    if rounding_mode is None:
+        return binary(FDL_DIV, input, other, 1)
+    if rounding_mode not in ("trunc", "floor"):
+        raise ValueError(f"[div] rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
+    return by_numpy("div", np.floor_divide if rounding_mode == "floor" else lambda a, b: np.trunc(np.true_divide(a, b)).astype(a.dtype), input, other)
+
+
+def pow(input, exponent):
+    """input ** exponent, with broadcasting."""
+    return binary(FDL_POW, input, exponent, 1)
+
+
+def maximum(input, other):
+    """The larger of each pair; NaN if either is."""
+    return binary(FDL_MAXIMUM, input, other, 1)
+
+
+def minimum(input, other):
+    """The smaller of each pair; NaN if either is."""
+    return binary(FDL_MINIMUM, input, other, 1)
+
+
+def add_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_ADD, input, other, alpha)
+def sub_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_SUB, input, other, alpha)
+def mul_(Tensor input, other): return binary_inplace(FDL_MUL, input, other, 1)
+def div_(Tensor input, other): return binary_inplace(FDL_DIV, input, other, 1)
+def pow_(Tensor input, exponent): return binary_inplace(FDL_POW, input, exponent, 1)
+
+def eq(input, other): return compare(FDL_EQ, input, other)
+def ne(input, other): return compare(FDL_NE, input, other)
+def lt(input, other): return compare(FDL_LT, input, other)
+def le(input, other): return compare(FDL_LE, input, other)
+def gt(input, other): return compare(FDL_GT, input, other)
+def ge(input, other): return compare(FDL_GE, input, other)
+
+
+def where(condition, input=None, other=None):
+    """input where condition holds, other elsewhere, with broadcasting; with the condition alone: the indices where it holds."""
+    if input is None and other is None:
+        return tuple([wrap(own_array(i)) for i in np.nonzero((<Tensor?> condition).a)])
+    return where_(condition, input, other)
+
+
+def neg(Tensor input): return unary(FDL_NEG, input, 0, 0)
+def abs(Tensor input): return unary(FDL_ABS, input, 0, 0)
+def exp(Tensor input): return unary(FDL_EXP, input, 0, 0)
+def log(Tensor input): return unary(FDL_LOG, input, 0, 0)
+def sqrt(Tensor input): return unary(FDL_SQRT, input, 0, 0)
+def rsqrt(Tensor input): return unary(FDL_RSQRT, input, 0, 0)
+def square(Tensor input): return unary(FDL_SQUARE, input, 0, 0)
+def reciprocal(Tensor input): return unary(FDL_RECIPROCAL, input, 0, 0)
+def tanh(Tensor input): return unary(FDL_TANH, input, 0, 0)
+def sigmoid(Tensor input): return unary(FDL_SIGMOID, input, 0, 0)
+def erf(Tensor input): return unary(FDL_ERF, input, 0, 0)
+def sign(Tensor input): return unary(FDL_SIGN, input, 0, 0)
+def log1p(Tensor input): return unary(FDL_LOG1P, input, 0, 0)
+def expm1(Tensor input): return unary(FDL_EXPM1, input, 0, 0)
+
+
+def relu(Tensor input, bint inplace=False):
+    """max(input, 0)"""
+    return unary_inplace(FDL_RELU, input, 0, 0) if inplace else unary(FDL_RELU, input, 0, 0)
+
+
+def leaky_relu(Tensor input, double negative_slope=0.01, bint inplace=False):
+    """input where positive, else negative_slope * input"""
+    return unary_inplace(FDL_LEAKY_RELU, input, negative_slope, 0) if inplace else unary(FDL_LEAKY_RELU, input, negative_slope, 0)
+
+
+def elu(Tensor input, double alpha=1.0, bint inplace=False):
+    """input where positive, else alpha * (exp(input) - 1)"""
+    return unary_inplace(FDL_ELU, input, alpha, 0) if inplace else unary(FDL_ELU, input, alpha, 0)
+
+
+def gelu(Tensor input, *, approximate="none"):
+    """input * Phi(input), Phi the normal distribution function; approximate="tanh": its tanh form"""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"[gelu] approximate must be 'none' or 'tanh', got {approximate!r}")
+    return unary(FDL_GELU if approximate == "none" else FDL_GELU_TANH, input, 0, 0)
+
+
+def silu(Tensor input, bint inplace=False):
+    """input * sigmoid(input)"""
+    return unary_inplace(FDL_SILU, input, 0, 0) if inplace else unary(FDL_SILU, input, 0, 0)
+
+
+def softplus(Tensor input, double beta=1.0, double threshold=20.0):
+    """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold"""
+    return unary(FDL_SOFTPLUS, input, beta, threshold)
+
+
+def clamp(Tensor input, min=None, max=None):
+    """input limited to [min, max]; either may be None, a number or a tensor."""
+    if min is None and max is None:
+        raise RuntimeError("[clamp] at least one of min and max must not be None")
+    if not is_fast(cnp.PyArray_TYPE(input.a)) or isinstance(min, Tensor) or isinstance(max, Tensor):
+        out = input if min is None else maximum(input, as_tensor(min, input))
+        return out if max is None else minimum(out, as_tensor(max, input))
+    return unary(FDL_CLAMP, input, float("-inf") if min is None else min, float("inf") if max is None else max)
+
+
+def clamp_(Tensor input, min=None, max=None):
+    if min is None and max is None:
+        raise RuntimeError("[clamp_] at least one of min and max must not be None")
+    return unary_inplace(FDL_CLAMP, input, float("-inf") if min is None else min, float("inf") if max is None else max)
+
+
+def neg_(Tensor input): return unary_inplace(FDL_NEG, input, 0, 0)
+def abs_(Tensor input): return unary_inplace(FDL_ABS, input, 0, 0)
+def exp_(Tensor input): return unary_inplace(FDL_EXP, input, 0, 0)
+def log_(Tensor input): return unary_inplace(FDL_LOG, input, 0, 0)
+def sqrt_(Tensor input): return unary_inplace(FDL_SQRT, input, 0, 0)
+def square_(Tensor input): return unary_inplace(FDL_SQUARE, input, 0, 0)
+def reciprocal_(Tensor input): return unary_inplace(FDL_RECIPROCAL, input, 0, 0)
+def tanh_(Tensor input): return unary_inplace(FDL_TANH, input, 0, 0)
+def sigmoid_(Tensor input): return unary_inplace(FDL_SIGMOID, input, 0, 0)
+def relu_(Tensor input): return unary_inplace(FDL_RELU, input, 0, 0)
+
+
+# Through NumPy: no kernel is hot here -----------------------------------------------------------------------------
+
+cdef Tensor by_numpy(str name, object function, object a, object b):
+    """function(a, b) on NumPy arrays of the promoted type; not differentiable."""
+    cdef Tensor x, y
+    cdef npy_intp dims[MAX_DIMS]
+    if isinstance(a, Tensor):
+        x, y = a, as_tensor(b, a)
+    else:
+        x, y = as_tensor(a, b), b
+    broadcast(name, x.a, y.a, dims)
+    cdef int typenum = result_type(x, y)
+    return wrap(own_array(function(cast(x, typenum).a, cast(y, typenum).a)))
+
+
+def floor_divide(input, other): return by_numpy("floor_divide", np.floor_divide, input, other)
+def remainder(input, other): return by_numpy("remainder", np.remainder, input, other)
+def logical_and(input, other): return by_numpy("logical_and", np.logical_and, input, other)
+def logical_or(input, other): return by_numpy("logical_or", np.logical_or, input, other)
+def logical_xor(input, other): return by_numpy("logical_xor", np.logical_xor, input, other)
+def bitwise_and(input, other): return by_numpy("bitwise_and", np.bitwise_and, input, other)
+def bitwise_or(input, other): return by_numpy("bitwise_or", np.bitwise_or, input, other)
+def bitwise_xor(input, other): return by_numpy("bitwise_xor", np.bitwise_xor, input, other)
+def logical_not(Tensor input): return wrap(own_array(np.logical_not(input.a)))
+def bitwise_not(Tensor input): return wrap(own_array(np.invert(input.a)))
+def isnan(Tensor input): return wrap(own_array(np.isnan(input.a)))
+def isinf(Tensor input): return wrap(own_array(np.isinf(input.a)))
+def isfinite(Tensor input): return wrap(own_array(np.isfinite(input.a)))
+
+
+@cython.final
+cdef class NumpyUnaryBackward(Node):
+    """out = f(x) by NumPy:  dx = g f'(x), f' a Tensor formula"""
+    cdef object derivative
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return self.derivative(g, self.saved(0))
+
+
+cdef Tensor numpy_unary(str title, object function, object derivative, Tensor x):
+    cdef NumpyUnaryBackward node
+    x = to_float(x) if derivative is not None else x
+    cdef Tensor out = wrap(own_array(function(x.a)))
+    if derivative is not None and grad_enabled() and wants(x):
+        node = NumpyUnaryBackward.__new__(NumpyUnaryBackward)
+        node.title, node.derivative = title, derivative
+        node.save(0, x)
+        attach(out, node, (edge(x),))
+    return out
+
+
+def sin(Tensor input): return numpy_unary("SinBackward0", np.sin, lambda g, x: g * cos(x), input)
+def cos(Tensor input): return numpy_unary("CosBackward0", np.cos, lambda g, x: g * -sin(x), input)
+def sinh(Tensor input): return numpy_unary("SinhBackward0", np.sinh, lambda g, x: g * cosh(x), input)
+def cosh(Tensor input): return numpy_unary("CoshBackward0", np.cosh, lambda g, x: g * sinh(x), input)
+def floor(Tensor input): return numpy_unary("FloorBackward0", np.floor, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
+def ceil(Tensor input): return numpy_unary("CeilBackward0", np.ceil, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
+def round(Tensor input): return numpy_unary("RoundBackward0", np.round, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
+
+
+cdef object op_add(object a, object b): return binary(FDL_ADD, a, b, 1)
+cdef object op_sub(object a, object b): return binary(FDL_SUB, a, b, 1)
+cdef object op_mul(object a, object b): return binary(FDL_MUL, a, b, 1)
+cdef object op_div(object a, object b): return binary(FDL_DIV, a, b, 1)
+cdef object op_pow(object a, object b): return binary(FDL_POW, a, b, 1)
+cdef object op_floordiv(object a, object b): return floor_divide(a, b)
+cdef object op_mod(object a, object b): return remainder(a, b)
+cdef object op_eq(object a, object b): return compare(FDL_EQ, a, b) if is_operand(b) else False
+cdef object op_ne(object a, object b): return compare(FDL_NE, a, b) if is_operand(b) else True
+cdef object op_lt(object a, object b): return compare(FDL_LT, a, b)
+cdef object op_le(object a, object b): return compare(FDL_LE, a, b)
+cdef object op_gt(object a, object b): return compare(FDL_GT, a, b)
+cdef object op_ge(object a, object b): return compare(FDL_GE, a, b)
+cdef object op_and(object a, object b): return bitwise_and(a, b)
+cdef object op_or(object a, object b): return bitwise_or(a, b)
+cdef object op_xor(object a, object b): return bitwise_xor(a, b)
+cdef object op_iadd(Tensor a, object b): return binary_inplace(FDL_ADD, a, b, 1)
+cdef object op_isub(Tensor a, object b): return binary_inplace(FDL_SUB, a, b, 1)
+cdef object op_imul(Tensor a, object b): return binary_inplace(FDL_MUL, a, b, 1)
+cdef object op_idiv(Tensor a, object b): return binary_inplace(FDL_DIV, a, b, 1)
+cdef object op_ipow(Tensor a, object b): return binary_inplace(FDL_POW, a, b, 1)
+cdef object op_neg(Tensor a): return unary(FDL_NEG, a, 0, 0)
+cdef object op_abs(Tensor a): return unary(FDL_ABS, a, 0, 0)
+cdef object op_invert(Tensor a): return bitwise_not(a)
+
+cdef bint is_operand(object b):
+    return isinstance(b, (Tensor, ndarray)) or is_number(b)
+
+operators.add, operators.sub, operators.mul, operators.div = op_add, op_sub, op_mul, op_div
+operators.pow, operators.floordiv, operators.mod = op_pow, op_floordiv, op_mod
+operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge = op_eq, op_ne, op_lt, op_le, op_gt, op_ge
+operators.and_, operators.or_, operators.xor = op_and, op_or, op_xor
+operators.iadd, operators.isub, operators.imul, operators.idiv, operators.ipow = op_iadd, op_isub, op_imul, op_idiv, op_ipow
+operators.neg, operators.abs, operators.invert = op_neg, op_abs, op_invert
+operators.accumulate = accumulate
+
+for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, div_, pow_, eq, ne, lt, le, gt, ge, neg, abs, exp, log,
+                  sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp, clamp_, neg_, abs_, exp_, log_,
+                  sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide, remainder, logical_and, logical_or, logical_xor,
+                  bitwise_and, bitwise_or, bitwise_xor, logical_not, bitwise_not, isnan, isinf, isfinite, sin, cos, sinh, cosh, floor, ceil, round):
+    register(_function.__name__, _function)
+register("where", lambda self, condition, other: where_(condition, self, other))
+register("true_divide", div)
+register("multiply", mul)
+register("subtract", sub)
