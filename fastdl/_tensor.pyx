@@ -207,7 +207,7 @@ cdef class Tensor:
             return self.shape
         if not -self.a.ndim <= dim < max(self.a.ndim, 1):
             raise IndexError(f"[size] dim {dim} is outside [{-self.a.ndim}, {self.a.ndim - 1}] of a tensor of shape {tuple(self.shape)}")
-        return self.a.shape[dim]
+        return (<object> self.a).shape[dim]
 
     @property
     def dtype(self):
@@ -247,7 +247,7 @@ cdef class Tensor:
 
     def stride(self, dim=None):
         """Elements from one entry of a dimension to the next."""
-        strides = tuple([s // self.a.itemsize for s in self.a.strides])
+        strides = tuple([s // self.a.itemsize for s in (<object> self.a).strides])
         return strides if dim is None else strides[dim]
 
     def is_contiguous(self):

@@ -381,8 +381,9 @@ cdef Tensor compare(int op, object a, object b):
         shape[i] = dims[i]
     strides_for(x.a, ndim, sa)
     strides_for(y.a, ndim, sb)
+    cdef const fdl_table *K = kernels(typenum)
     with nogil:
-        kernels(typenum).compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+        K.compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
     return out
 
 
@@ -418,6 +419,7 @@ cdef Tensor where_(object condition, object a, object b):
     pair = np.broadcast_to(np.empty((), bool), tuple([dims[i] for i in range(ndim)]))
     ndim = broadcast("where", c.a, pair, dims)
     out = empty(ndim, dims, typenum)
+    cdef const fdl_table *K = kernels(typenum)
     if is_fast(typenum):
         for i in range(ndim):
             shape[i] = dims[i]
@@ -425,7 +427,7 @@ cdef Tensor where_(object condition, object a, object b):
         strides_for(x.a, ndim, sa)
         strides_for(y.a, ndim, sb)
         with nogil:
-            kernels(typenum).where(cnp.PyArray_DATA(out.a), <const uint8_t *> cnp.PyArray_DATA(c.a), sc,
+            K.where(cnp.PyArray_DATA(out.a), <const uint8_t *> cnp.PyArray_DATA(c.a), sc,
                                    cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
     else:
         np.copyto(out.a, np.where(c.a, x.a, y.a))

@@ -1,0 +1,1 @@
+"""fastdl: a small, fast CPU deep-learning engine with PyTorch's API."""
