@@ -6,8 +6,10 @@ Everything else is configured in pyproject.toml.
 import os
 import platform
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from sysconfig import get_platform
 
 import numpy
 from Cython.Build import cythonize
@@ -15,6 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+TAG = os.environ.get("FDL_BUILD_TAG", "")  # keeps builds with other CFLAGS apart
 JOBS = int(os.environ.get("FDL_JOBS", os.cpu_count() or 1))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -70,6 +73,8 @@ class BuildExt(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or JOBS
+        # pip's editable installs would compile into a fresh folder, that is everything, each time
+        self.build_temp = str(Path("build") / f"temp-{get_platform()}-{sys.implementation.cache_tag}{TAG}")
 
     def build_extensions(self):
         self.require_compiler()
