@@ -1,0 +1,549 @@
+"""Module: the base class of every layer and model. Parameters, buffers and submodules are found by attribute assignment."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .._tensor import Tensor, no_grad
+from .._types import as_dtype, device, dtype
+from . import _report
+from .hooks import RemovableHandle
+from .parameter import Parameter
+
+_ABSENT = object()
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` found: names that were missing from, and names of no use in, the given dictionary."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+    __str__ = __repr__
+
+
+class Module:
+    """Base class of layers and models: subclasses create their parts in `__init__` and compute in `forward`.
+
+    Example:
+        >>> class Affine(Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = Parameter(ones(3))
+        ...     def forward(self, x):
+        ...         return self.scale * x
+    """
+
+    training: bool
+    _version = 1
+
+    def __init__(self) -> None:
+        # object.__setattr__: our own looks for the very dictionaries that are made here
+        put = super().__setattr__
+        put("training", True)
+        put("_parameters", {})
+        put("_buffers", {})
+        put("_non_persistent_buffers_set", set())
+        put("_modules", {})
+        put("_forward_hooks", OrderedDict())
+        put("_forward_pre_hooks", OrderedDict())
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the output; every subclass defines it."""
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    # calling -----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if self._forward_hooks or self._forward_pre_hooks:
+                return self._call_with_hooks(args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            _report.note_module(error, self)
+            raise
+
+    def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+        for hook, with_kwargs in list(self._forward_pre_hooks.values()):
+            if with_kwargs:
+                changed = hook(self, args, kwargs)
+                if changed is not None:
+                    if not (isinstance(changed, tuple) and len(changed) == 2):
+                        raise RuntimeError(f"a forward pre-hook with kwargs returns None or (args, kwargs), got {changed!r}")
+                    args, kwargs = changed
+            else:
+                changed = hook(self, args)
+                if changed is not None:
+                    args = changed if isinstance(changed, tuple) else (changed,)
+        hooks = list(self._forward_hooks.values())
+        try:
+            out = self.forward(*args, **kwargs)
+        except Exception:
+            for hook, with_kwargs, always in hooks:
+                if always:
+                    hook(self, args, kwargs, None) if with_kwargs else hook(self, args, None)
+            raise
+        for hook, with_kwargs, _ in hooks:
+            changed = hook(self, args, kwargs, out) if with_kwargs else hook(self, args, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args)` before `forward`; what it returns, if not None, replaces the arguments."""
+        return RemovableHandle.add(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args, output)` after `forward`; what it returns, if not None, replaces the output."""
+        return RemovableHandle.add(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
+
+    # attributes --------------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        # only called when the ordinary look-up has failed; written out because every self.weight comes here
+        members = self.__dict__
+        if "_parameters" in members:
+            group = members["_parameters"]
+            if name in group:
+                return group[name]
+            group = members["_modules"]
+            if name in group:
+                return group[name]
+            group = members["_buffers"]
+            if name in group:
+                return group[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        members = self.__dict__
+        if isinstance(value, Parameter):
+            if "_parameters" not in members:
+                raise AttributeError("cannot assign parameters before Module.__init__() call")
+            self._forget(name, "_parameters")
+            self.register_parameter(name, value)
+        elif isinstance(value, Module):
+            if "_modules" not in members:
+                raise AttributeError("cannot assign module before Module.__init__() call")
+            self._forget(name, "_modules")
+            self._modules[name] = value
+        elif name in members:
+            members[name] = value
+        elif name in members.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
+                )
+            self._parameters[name] = None
+        elif name in members.get("_modules", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as child module '{name}' (torch.nn.Module or None expected)"
+                )
+            self._modules[name] = None
+        elif name in members.get("_buffers", ()):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as buffer '{name}' (torch.Tensor or None expected)"
+                )
+            self._buffers[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        for kind in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(kind, ()):
+                del self.__dict__[kind][name]
+                self._non_persistent_buffers_set.discard(name)
+                return
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        names = {*super().__dir__(), *self._parameters, *self._buffers, *self._modules}
+        return sorted(name for name in names if not name[:1].isdigit())
+
+    def _forget(self, name: str, kept: str) -> None:
+        """Removes what `name` was before it becomes a member of the group `kept`."""
+        self.__dict__.pop(name, None)
+        for kind in ("_parameters", "_buffers", "_modules"):
+            if kind != kept:
+                self.__dict__[kind].pop(name, None)
+        self._non_persistent_buffers_set.discard(name)
+
+    def _check_name(self, name: str, kind: str, group: str) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
+        if "." in name:
+            raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
+        if name == "":
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+        if name not in self.__dict__[group] and hasattr(self, name):
+            raise KeyError(f"attribute '{name}' already exists")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Adds a parameter; `self.name = Parameter(...)` does the same. None keeps the name without a value."""
+        self._check_name(name, "parameter", "_parameters")
+        if param is not None:
+            if not isinstance(param, Parameter):
+                raise TypeError(
+                    f"cannot assign '{_type_name(param)}' object to parameter '{name}' "
+                    "(torch.nn.Parameter or None required)"
+                )
+            if param.grad_fn is not None:
+                raise ValueError(
+                    f"cannot assign non-leaf Tensor to parameter '{name}': a parameter is not computed from other "
+                    "tensors; compute the value in forward() instead"
+                )
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Adds a tensor that moves and is saved with the module but is not trained (`persistent=False`: not saved)."""
+        self._check_name(name, "buffer", "_buffers")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
+        self._buffers[name] = tensor
+        if persistent:
+            self._non_persistent_buffers_set.discard(name)
+        else:
+            self._non_persistent_buffers_set.add(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Adds a child; `self.name = module` does the same."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+        self._check_name(name, "module", "_modules")
+        self._modules[name] = module
+
+    register_module = add_module
+
+    # walking -----------------------------------------------------------------------------------------------------
+
+    def named_modules(
+        self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names ("" for this one)."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The direct children, each once, with their names."""
+        seen = set()
+        for name, child in self._modules.items():
+            if child is not None and child not in seen:
+                seen.add(child)
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """The direct children, each once."""
+        for _, child in self.named_children():
+            yield child
+
+    def _named_members(self, group: str, prefix: str, recurse: bool, dedupe: bool) -> Iterator[tuple[str, Tensor]]:
+        seen = set()
+        modules = self.named_modules(prefix=prefix, remove_duplicate=dedupe) if recurse else [(prefix, self)]
+        for path, module in modules:
+            for name, tensor in module.__dict__[group].items():
+                if tensor is None or id(tensor) in seen:
+                    continue
+                if dedupe:
+                    seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names; a shared one comes once, under its first name."""
+        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        for _, param in self._named_members("_parameters", "", recurse, True):
+            yield param
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with dotted names."""
+        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers, each once."""
+        for _, tensor in self._named_members("_buffers", "", recurse, True):
+            yield tensor
+
+    def get_submodule(self, target: str) -> Module:
+        """The module with this dotted name; "" is this one.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        module = self
+        for part in target.split(".") if target else []:
+            found = getattr(module, part, _ABSENT)
+            if found is _ABSENT:
+                raise AttributeError(f"{type(module).__name__} has no attribute `{part}` (looking for '{target}')")
+            if not isinstance(found, Module):
+                raise AttributeError(f"`{part}` is not an nn.Module (looking for '{target}')")
+            module = found
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter with this dotted name."""
+        return self._get_member(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with this dotted name."""
+        return self._get_member(target, "_buffers", "a buffer")
+
+    def _get_member(self, target: str, group: str, what: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if name not in module.__dict__[group]:
+            raise AttributeError(f"`{name}` is not {what} of {type(module).__name__} (looking for '{target}')")
+        return module.__dict__[group][name]
+
+    # changing everything below -----------------------------------------------------------------------------------
+
+    def apply(self, fn: Callable[[Module], None]) -> Module:
+        """Calls `fn` on every module below and then on this one; returns this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets training mode here and in everything below: dropout works only in training mode."""
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self) -> Module:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Whether gradients are recorded for the parameters."""
+        for param in self.parameters():
+            param.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the parameters' gradients, or fills them with zeros."""
+        for param in self.parameters():
+            if set_to_none:
+                param.grad = None
+            elif param.grad is not None:
+                param.grad.detach_()
+                param.grad.zero_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Module:
+        """Replaces the data of every parameter, gradient and buffer by `fn(data)`; parameters keep their identity."""
+        for child in self.children():
+            child._apply(fn)
+        with no_grad():
+            for param in self._parameters.values():
+                if param is None:
+                    continue
+                grad = param.grad
+                param.data = fn(param.data)
+                if grad is not None:
+                    param.grad = fn(grad)
+            for name, tensor in self._buffers.items():
+                if tensor is not None:
+                    self._buffers[name] = fn(tensor)
+        return self
+
+    def _cast(self, target: dtype) -> Module:
+        return self._apply(lambda t: t.to(target) if t.is_floating_point() else t)
+
+    def to(self, *args: Any, **kwargs: Any) -> Module:
+        """`to(dtype)`, `to(device)`, `to(device, dtype)` or `to(tensor)`: casts floating-point members in place.
+
+        Raises:
+            TypeError: the dtype is not floating-point.
+        """
+        target = kwargs.pop("dtype", None)
+        places = [kwargs.pop("device", None)]
+        for name in ("non_blocking", "copy", "memory_format", "tensor"):
+            value = kwargs.pop(name, None)
+            if name == "tensor" and value is not None:
+                args = (*args, value)
+        if kwargs:
+            raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        for arg in args:
+            if isinstance(arg, Tensor):
+                target = arg.dtype
+            elif isinstance(arg, (str, device)):
+                places.append(arg)
+            elif arg is not None and not isinstance(arg, bool):
+                target = as_dtype(arg)
+        for place in places:
+            if place is not None:
+                device(place)  # raises for anything but the CPU
+        if target is None:
+            return self
+        if not target.is_floating_point:
+            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={target}")
+        return self._cast(target)
+
+    def type(self, dst_type: dtype) -> Module:
+        """Casts all members, also integer ones."""
+        target = as_dtype(dst_type)
+        return self._apply(lambda t: t.to(target))
+
+    def float(self) -> Module:
+        """Casts floating-point members to float32."""
+        return self._cast(as_dtype("float32"))
+
+    def double(self) -> Module:
+        """Casts floating-point members to float64."""
+        return self._cast(as_dtype("float64"))
+
+    def half(self) -> Module:
+        """Casts floating-point members to float16, for storage: no layer computes in float16."""
+        return self._cast(as_dtype("float16"))
+
+    def cpu(self) -> Module:
+        """Returns the module: it is on the CPU."""
+        return self
+
+    def cuda(self, device: Any = None) -> Module:
+        """Raises: fastdl runs on the CPU."""
+        raise RuntimeError("fastdl runs on the CPU only: there is no CUDA device")
+
+    # state dictionaries ------------------------------------------------------------------------------------------
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        """Puts this module's own members into `destination`."""
+        for name, param in self._parameters.items():
+            if param is not None:
+                destination[prefix + name] = param if keep_vars else param.detach()
+        for name, tensor in self._buffers.items():
+            if tensor is not None and name not in self._non_persistent_buffers_set:
+                destination[prefix + name] = tensor if keep_vars else tensor.detach()
+
+    def state_dict(
+        self, *, destination: dict | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
+        """All parameters and persistent buffers by name. The tensors share memory with the module's.
+
+        The names are PyTorch's, so that state dictionaries can be exchanged.
+        """
+        if destination is None:
+            destination = OrderedDict()
+        self._save_to_state_dict(destination, prefix, keep_vars)
+        for name, child in self._modules.items():
+            if child is not None:
+                child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        return destination
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Copies the tensors of `state_dict` into the parameters and buffers of the same names.
+
+        Everything is checked first: after an error the module is as it was.
+
+        Args:
+            state_dict: names to tensors (NumPy arrays are taken too).
+            strict: missing and unexpected names are an error; otherwise they are only returned.
+            assign: take the given tensors themselves instead of copying their values.
+        Returns:
+            The missing and the unexpected names.
+        Raises:
+            RuntimeError: names (if strict) or sizes differ; a report groups them.
+            TypeError: `state_dict` is not a dictionary.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        slots = OrderedDict()  # name -> (the dictionary that holds it, its key there, the current value)
+        for path, module in self.named_modules(remove_duplicate=False):
+            prefix = f"{path}." if path else ""
+            for name, param in module._parameters.items():
+                if param is not None:
+                    slots[prefix + name] = (module._parameters, name, param)
+            for name, tensor in module._buffers.items():
+                if tensor is not None and name not in module._non_persistent_buffers_set:
+                    slots[prefix + name] = (module._buffers, name, tensor)
+        missing = [name for name in slots if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in slots]
+        given = {name: _report.as_tensor(name, state_dict[name]) for name in slots if name in state_dict}
+        sizes = [
+            (name, tuple(value.shape), tuple(slots[name][2].shape))
+            for name, value in given.items()
+            if value.shape != slots[name][2].shape
+        ]
+        if sizes or (strict and (missing or unexpected)):
+            raise RuntimeError(
+                _report.mismatch(type(self).__name__, state_dict, list(slots), missing, unexpected, sizes, strict)
+            )
+        with no_grad():
+            for name, value in given.items():
+                group, key, current = slots[name]
+                if not assign:
+                    current.copy_(value)
+                elif isinstance(current, Parameter) and not isinstance(value, Parameter):
+                    group[key] = Parameter(value, requires_grad=current.requires_grad)
+                else:
+                    group[key] = value
+        return IncompatibleKeys(missing, unexpected)
+
+    # printing ----------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What is printed between the parentheses: the settings of the layer."""
+        return ""
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def _child_lines(self) -> list[str]:
+        return [f"({name}): {indent(repr(child))}" for name, child in self._modules.items()]
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        lines = extra.split("\n") if extra else []
+        children = self._child_lines()
+        if len(lines) == 1 and not children:
+            return f"{self._get_name()}({extra})"
+        lines += children
+        return self._get_name() + ("(\n  " + "\n  ".join(lines) + "\n)" if lines else "()")
+
+
+def indent(text: str) -> str:
+    """Indents all lines but the first by two spaces, as children are printed."""
+    return text.replace("\n", "\n  ")
+
+
+def _type_name(value: object) -> str:
+    cls = type(value)
+    return "torch." + cls.__name__ if isinstance(value, Tensor) else f"{cls.__module__}.{cls.__qualname__}"

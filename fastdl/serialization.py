@@ -1,0 +1,526 @@
+"""save and load: tensors in the safetensors format, the structure around them as JSON in its metadata, no pickle.
+
+The file is one that any safetensors reader opens. Its metadata has the one entry "fastdl": a JSON object with the
+format's version, the CRC-32 of the whole file (with these eight digits as zeros), and the saved object, in which
+{"$": kind, ...} stands for what JSON does not know. Containers that occur twice are written twice; tensors that share
+memory are written once and share memory again after loading.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import secrets
+import stat
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from . import _types
+from ._tensor import Tensor, from_numpy, tensor_from
+from .nn.parameter import Parameter
+
+__all__ = ["CheckpointError", "CheckpointNotFoundError", "load", "load_tensors", "save"]
+
+VERSION = 1
+CHUNK = 1 << 22  # bytes read at a time for the checksum
+
+# The library writes compact JSON; quotes inside a string are escaped, so no name or text can contain this.
+_MARK = b'{"fastdl":"{\\"version\\":' + str(VERSION).encode() + b',\\"crc32\\":\\"'
+_NO_CRC = "00000000"
+
+_SAFETENSORS_TYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
+    "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+class CheckpointError(RuntimeError, ValueError):
+    """A file that cannot be loaded or written. The message names the file and what is wrong with it."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no such file."""
+
+    __str__ = RuntimeError.__str__
+
+
+# Saving -----------------------------------------------------------------------------------------------------------
+
+
+def save(
+    obj: Any,
+    f: str | os.PathLike | IO[bytes],
+    pickle_module: Any = None,
+    pickle_protocol: Any = None,
+    _use_new_zipfile_serialization: bool = True,
+) -> None:
+    """Writes tensors, numbers, strings, None and lists, tuples, dicts and sets of them; state dicts are such.
+
+    A file is written beside its place and moved there when it is complete and on the disk: an interruption or a full
+    disk at any moment leaves the old file as it was. The arguments about pickle change nothing.
+
+    Args:
+        obj: what to save. Modules and optimizers are saved by their state_dict().
+        f: path, or a binary file object.
+    Raises:
+        TypeError: something else is in `obj`; the message says where.
+        CheckpointError: the file could not be written.
+    """
+    tensors, text = _Encoder().encode(obj)
+    metadata = {"fastdl": text}
+    if hasattr(f, "write"):
+        f.write(_to_bytes(tensors, metadata))
+        return
+    path = os.path.realpath(os.fspath(f))
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"[save] {os.fspath(f)!r} is a folder, expected the name of a file")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"[save] {os.fspath(f)!r}: there is no folder {folder!r}")
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):  # a pipe or a device: cannot be replaced
+        with open(path, "wb") as out:
+            out.write(_to_bytes(tensors, metadata))
+        return
+    _replace_file(path, None if old is None else stat.S_IMODE(old.st_mode), tensors, metadata)
+
+
+def _to_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytearray:
+    import safetensors.numpy
+
+    data = bytearray(safetensors.numpy.save(tensors, metadata))
+    at = data.index(_MARK) + len(_MARK)
+    data[at : at + 8] = b"%08x" % zlib.crc32(data)
+    return data
+
+
+def _replace_file(path: str, mode: int | None, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    import safetensors.numpy
+
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        safetensors.numpy.save_file(tensors, temporary, metadata)
+        with open(temporary, "r+b") as file:
+            # The checksum is of what the file holds, not of the tensors, which another thread may be training.
+            crc, at = _checksum(file)
+            file.seek(at)
+            file.write(b"%08x" % crc)
+            file.flush()
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        if isinstance(error, safetensors.SafetensorError):
+            raise CheckpointError(f"[save] {path!r} could not be written: {error}") from None
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Puts the renaming on the disk too, where the system lets folders be opened."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError:
+        pass
+    finally:
+        os.close(number)
+
+
+def _checksum(file: IO[bytes]) -> tuple[int, int]:
+    """CRC-32 of a file with its checksum field as zeros, and where the field is (-1: the file has none)."""
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    file.seek(0)
+    head = bytearray(file.read(8 + size))
+    at = head.find(_MARK)
+    if at >= 0:
+        at += len(_MARK)
+        head[at : at + 8] = _NO_CRC.encode()
+    crc = zlib.crc32(head)
+    while chunk := file.read(CHUNK):
+        crc = zlib.crc32(chunk, crc)
+    return crc, at
+
+
+class _Encoder:
+    """Turns an object into arrays by name and a JSON text."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, np.ndarray, dict]] = []  # name wanted, data, its JSON entry to be completed
+        self.open: set[int] = set()  # containers that are being written
+        self.path: list[Any] = []
+
+    def encode(self, obj: Any) -> tuple[dict[str, np.ndarray], str]:
+        try:
+            tree = self.tree(obj)
+        except RecursionError:
+            raise ValueError("[save] the object is nested too deeply") from None
+        tensors = self.place()
+        # version and crc32 come first: _MARK
+        return tensors, json.dumps({"version": VERSION, "crc32": _NO_CRC, "object": tree}, separators=(",", ":"))
+
+    def tree(self, obj: Any) -> Any:
+        kind = type(obj)
+        if obj is None or kind in (bool, int, str):
+            return obj
+        if kind is float:
+            return obj if math.isfinite(obj) else {"$": "float", "v": repr(obj)}
+        if isinstance(obj, Tensor):
+            return self.array("parameter" if isinstance(obj, Parameter) else "tensor", obj.detach().numpy(), obj)
+        if isinstance(obj, (np.ndarray, np.generic)):
+            if np.asarray(obj).dtype.num not in _types.BY_NUM:
+                raise TypeError(f"[save] cannot save {self.where()}: a NumPy array of the type {obj.dtype}")
+            return self.array("ndarray" if isinstance(obj, np.ndarray) else "scalar", np.asarray(obj))
+        if kind is bytes:
+            return {"$": "bytes", "v": base64.b64encode(obj).decode()}
+        if kind is _types.dtype:
+            return {"$": "dtype", "v": obj.numpy.name}
+        if kind is _types.device:
+            return {"$": "device", "v": str(obj)}
+        if kind in (list, tuple, set, frozenset, dict, OrderedDict, _types.Size):
+            if id(obj) in self.open:
+                raise ValueError(f"[save] cannot save {self.where()}: it contains itself")
+            self.open.add(id(obj))
+            result = self.container(obj, kind)
+            self.open.discard(id(obj))
+            return result
+        hint = ""
+        if hasattr(obj, "state_dict"):
+            hint = "; save its state_dict()"
+        elif isinstance(obj, Mapping):
+            hint = "; save dict(...) of it"
+        elif isinstance(obj, (tuple, list, str, int, float)):
+            hint = f"; convert it to a plain {next(t for t in (tuple, list, str, int, float) if isinstance(obj, t)).__name__}"
+        raise TypeError(f"[save] cannot save {self.where()}: {kind.__module__}.{kind.__qualname__} is not data{hint}")
+
+    def container(self, obj: Any, kind: type) -> Any:
+        if kind is dict and all(type(key) is str for key in obj) and "$" not in obj:
+            return {key: self.part(key, value) for key, value in obj.items()}
+        if kind is dict or kind is OrderedDict:
+            pairs = [[self.part(key, key), self.part(key, value)] for key, value in obj.items()]
+            return {"$": kind.__name__, "v": pairs}
+        if kind is set or kind is frozenset:
+            obj = sorted(obj, key=lambda item: (type(item).__name__, item))
+        parts = [self.part(i, value) for i, value in enumerate(obj)]
+        return parts if kind is list else {"$": kind.__name__, "v": parts}
+
+    def part(self, key: Any, value: Any) -> Any:
+        self.path.append(key)
+        result = self.tree(value)
+        self.path.pop()
+        return result
+
+    def where(self) -> str:
+        return "obj" + "".join(f"[{key!r}]" for key in self.path)
+
+    def array(self, kind: str, array: np.ndarray, tensor: Tensor | None = None) -> dict:
+        entry = {"$": kind}
+        if tensor is not None and tensor.requires_grad != (kind == "parameter"):
+            entry["requires_grad"] = tensor.requires_grad
+        name = ".".join(map(str, self.path)).encode("utf-8", "replace").decode() or "tensor"
+        self.found.append((name, array, entry))
+        return entry
+
+    def place(self) -> dict[str, np.ndarray]:
+        """Decides how each array is stored, and completes the entries. Arrays with memory in common are kept together."""
+        tensors: dict[str, np.ndarray] = {"__metadata__": None}  # type: ignore[dict-item]  # a reserved name
+        for group in _overlapping(self.found):
+            views = {(a.ctypes.data, a.shape, a.strides, a.dtype.num): (name, a) for name, a, _ in reversed(group)}
+            bases = {}
+            span = None if len(views) == 1 else _span([a for _, a in views.values()])
+            if span is not None:
+                shared = _free_name(group[0][0], tensors)
+                tensors[shared] = span
+            for name, array, entry in group:
+                if span is not None:
+                    entry["t"] = shared
+                    entry["offset"] = (array.ctypes.data - span.ctypes.data) // array.itemsize
+                    entry["shape"] = list(array.shape)
+                    entry["stride"] = [step // array.itemsize for step in array.strides]
+                    continue
+                key = (array.ctypes.data, array.shape, array.strides, array.dtype.num)
+                if key not in bases or not array.size:
+                    bases[key] = _free_name(name, tensors)
+                    tensors[bases[key]] = np.ascontiguousarray(array).reshape(array.shape)
+                entry["t"] = bases[key]
+        del tensors["__metadata__"]
+        return tensors
+
+
+def _free_name(name: str, used: Mapping[str, Any]) -> str:
+    if name not in used:
+        return name
+    return next(f"{name}~{i}" for i in range(2, len(used) + 3) if f"{name}~{i}" not in used)
+
+
+def _byte_bounds(array: np.ndarray) -> tuple[int, int]:
+    """Addresses of an array's first byte and of the byte after its last."""
+    steps = [(n - 1) * step for n, step in zip(array.shape, array.strides)]
+    low = array.ctypes.data + sum(step for step in steps if step < 0)
+    return low, array.ctypes.data + sum(step for step in steps if step > 0) + array.itemsize
+
+
+def _overlapping(found: list) -> list[list]:
+    """Groups arrays whose memory ranges overlap; groups and members in the order in which they were found."""
+    ranges = []
+    for i, (_, array, _) in enumerate(found):
+        low, high = _byte_bounds(array) if array.size else (-1 - i, -1 - i)
+        ranges.append((low, high, i))
+    groups: list[list[int]] = []
+    end = None
+    for low, high, i in sorted(ranges):
+        if end is not None and low < end:
+            groups[-1].append(i)
+            end = max(end, high)
+        else:
+            groups.append([i])
+            end = high
+    return [[found[i] for i in sorted(group)] for group in sorted(groups, key=min)]
+
+
+def _span(arrays: list[np.ndarray]) -> np.ndarray | None:
+    """The memory from the first to the last byte of overlapping arrays, or None if no view can stand for each."""
+    first = arrays[0]
+    bounds = [_byte_bounds(a) for a in arrays]
+    low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    for a in arrays:
+        if a.dtype != first.dtype or (a.ctypes.data - low) % a.itemsize or low % a.itemsize:
+            return None
+        if any(step < 0 or step % a.itemsize for step in a.strides):
+            return None
+    holder = type("Memory", (), {})()
+    holder.owners = arrays
+    holder.__array_interface__ = {
+        "data": (low, True), "shape": ((high - low) // first.itemsize,), "typestr": first.dtype.str, "version": 3,
+    }  # fmt: skip
+    return np.asarray(holder)
+
+
+# Loading ----------------------------------------------------------------------------------------------------------
+
+
+def load(
+    f: str | os.PathLike | IO[bytes],
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+) -> Any:
+    """Reads what `save` wrote. Nothing in a file is executed; the whole file is checked before anything is returned.
+
+    Args:
+        f: path, or a binary file object.
+        map_location, pickle_module, weights_only, mmap: taken for PyTorch's sake; everything is on the CPU.
+    Raises:
+        CheckpointError: no file (CheckpointNotFoundError), truncated, changed, or of another format.
+    """
+    if isinstance(map_location, (str, _types.device)):
+        _types.device(map_location)
+    return _read(f, with_structure=True)
+
+
+def load_tensors(f: str | os.PathLike | IO[bytes]) -> dict[str, Tensor]:
+    """The tensors of any safetensors file by name, without structure.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return _read(f, with_structure=False)
+
+
+def _read(f: Any, with_structure: bool) -> Any:
+    if hasattr(f, "read"):
+        import io
+
+        data = f.read()
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"[load] expected a file opened in binary mode, got one that reads {type(data).__name__}")
+        return _read_open(getattr(f, "name", None) or type(f).__name__, io.BytesIO(data), len(data), data, with_structure)
+    path = os.fspath(f)
+    try:
+        with open(path, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return _read(file, with_structure)
+            return _read_open(path, file, os.fstat(file.fileno()).st_size, None, with_structure)
+    except FileNotFoundError:
+        raise CheckpointNotFoundError(f"[load] there is no file {path!r}") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"[load] {path!r} is a folder, expected a file") from None
+
+
+def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure: bool) -> Any:
+    def fail(text: str) -> CheckpointError:
+        return CheckpointError(f"[load] {name!r} {text}")
+
+    header = _read_header(file, size, fail)
+    metadata = header.pop("__metadata__", None)
+    text = metadata.get("fastdl") if isinstance(metadata, dict) else None
+    tree = None
+    if with_structure:
+        tree = _check_structure(text, len(header), file, fail)
+    for key, entry in header.items():
+        if entry["dtype"] not in _SAFETENSORS_TYPES:
+            raise fail(f"holds the tensor {key!r} of the type {entry['dtype']}, which fastdl does not have")
+    try:
+        tensors = _read_tensors(name, data)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the library finds wrong
+        raise fail(f"is not a valid safetensors file: {error}") from None
+    if not with_structure:
+        return tensors
+    try:
+        return _decode(tree, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError) as error:
+        raise fail(f"has a damaged structure: {type(error).__name__}: {error}") from None
+
+
+_OTHERS = [
+    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads it there and saves it here"),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (b"\x93NUMPY", "is a NumPy .npy file: read it with numpy.load"),
+    (b"\x89HDF", "is an HDF5 file"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+]  # fmt: skip
+
+
+def _read_header(file: IO[bytes], size: int, fail: Any) -> dict:
+    """The checked header of a safetensors file of `size` bytes."""
+    if size == 0:
+        raise fail("is empty (0 bytes)")
+    head = file.read(64)
+    for start, text in _OTHERS:
+        if head.startswith(start):
+            raise fail(text)
+    if head[8:9] != b"{":
+        if head.lstrip()[:1] == b"<":
+            raise fail("is an HTML or XML page, not a checkpoint: was the download an error message?")
+        if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+            raise fail("is a pickle, which fastdl does not load because pickles can run code")
+        if size < 9:
+            raise fail(f"has only {size} bytes, too few for a checkpoint")
+        raise fail(f"is not a fastdl checkpoint: it begins with {head[:12]!r}")
+    length = int.from_bytes(head[:8], "little")
+    if 8 + length > size:
+        raise fail(f"is truncated: its header alone takes {8 + length} bytes, the file has {size}, "
+                   f"at least {8 + length - size} are missing")  # fmt: skip
+    file.seek(8)
+    try:
+        header = json.loads(file.read(length))
+        ends = [int(e["data_offsets"][1]) for name, e in header.items() if name != "__metadata__"]
+        assert all(isinstance(e["dtype"], str) for name, e in header.items() if name != "__metadata__")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:
+        raise fail(f"has a damaged header: {type(error).__name__}: {error}") from None
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
+        raise fail(f"is truncated: expected {expected} bytes, the file has {size}, {expected - size} are missing")
+    if size > expected:
+        raise fail(f"is too long: expected {expected} bytes, the file has {size}, {size - expected} too many")
+    return header
+
+
+def _check_structure(text: Any, count: int, file: IO[bytes], fail: Any) -> Any:
+    """The saved object's description, after the check of the file's version and checksum."""
+    if not isinstance(text, str):
+        raise fail(
+            f"is a safetensors file with {count} tensors, but without fastdl's structure in its metadata; "
+            "load_tensors reads it as a flat dictionary"
+        )
+    try:
+        structure = json.loads(text)
+        version, stored, tree = structure["version"], structure["crc32"], structure["object"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise fail(f"has a damaged structure: {type(error).__name__}: {error}") from None
+    if version != VERSION:
+        raise fail(f"has the format version {version}, this fastdl reads version {VERSION}")
+    crc, at = _checksum(file)
+    if at < 0 or stored != f"{crc:08x}":
+        raise fail(f"is damaged: its checksum is {crc:08x}, and {stored} was stored when it was written")
+    return tree
+
+
+def _read_tensors(path: Any, data: Any) -> dict[str, Tensor]:
+    if data is None:
+        import safetensors
+
+        with safetensors.safe_open(path, "np") as file:
+            return {name: tensor_from(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    import safetensors.numpy
+
+    return {name: tensor_from(array) for name, array in safetensors.numpy.load(bytes(data)).items()}
+
+
+def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_decode(part, tensors) for part in tree]
+    if not isinstance(tree, dict):
+        return tree
+    kind = tree.get("$")
+    if kind is None:
+        return {key: _decode(value, tensors) for key, value in tree.items()}
+    if kind in ("tensor", "parameter", "ndarray", "scalar"):
+        return _decode_array(kind, tree, tensors)
+    value = tree["v"]
+    if kind in ("dict", "OrderedDict"):
+        pairs = ((_decode(key, tensors), _decode(part, tensors)) for key, part in value)
+        return dict(pairs) if kind == "dict" else OrderedDict(pairs)
+    if kind in ("tuple", "set", "frozenset", "Size"):
+        types = {"tuple": tuple, "set": set, "frozenset": frozenset, "Size": _types.Size}
+        return types[kind]([_decode(part, tensors) for part in value])
+    if kind == "float":
+        return float(value)
+    if kind == "bytes":
+        try:
+            return base64.b64decode(value, validate=True)
+        except binascii.Error as error:
+            raise ValueError(str(error)) from None
+    if kind == "dtype":
+        return _types.as_dtype(value)
+    if kind == "device":
+        return _types.device(value)
+    raise ValueError(f"unknown kind {kind!r}")
+
+
+def _decode_array(kind: str, entry: dict, tensors: dict[str, Tensor]) -> Any:
+    array = tensors[entry["t"]].numpy()
+    if "offset" in entry:
+        array = _view(array, entry["offset"], entry["shape"], entry["stride"])
+    if kind == "scalar":
+        return array[()]
+    if kind == "ndarray":
+        return array
+    requires_grad = bool(entry.get("requires_grad", kind == "parameter"))
+    tensor = from_numpy(array)
+    return Parameter(tensor, requires_grad) if kind == "parameter" else tensor.requires_grad_(requires_grad)
+
+
+def _view(base: np.ndarray, offset: int, shape: list[int], stride: list[int]) -> np.ndarray:
+    """A view by numbers from a file, which are not trusted."""
+    numbers = [offset, *shape, *stride]
+    if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(stride) or len(shape) > 32:
+        raise ValueError(f"not a view: {numbers}")
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride))
+    if 0 in shape or base.ndim != 1 or last >= base.size:
+        raise ValueError(f"a view of elements up to {last} of a tensor of {base.size}")
+    return np.lib.stride_tricks.as_strided(base[offset:], shape, [step * base.itemsize for step in stride])
