@@ -57,6 +57,11 @@ typedef real vf_u __attribute__((vector_size(VB), aligned(sizeof(real)), may_ali
 INLINE vf v_set1(real x) { return x - (vf){}; }
 INLINE vi v_iset1(ireal x) { return x - (vi){}; }
 INLINE vf v_zero(void) { return (vf){}; }
+INLINE vi v_lane_index(void) { /* 0, 1, .. VL - 1 */
+    vi x = {0};
+    UNROLL for (int i = 0; i < VL; i++) x[i] = i;
+    return x;
+}
 INLINE vf v_load(const real *p) { return *(const vf_u *)p; }
 INLINE void v_store(real *p, vf x) { *(vf_u *)p = x; }
 
@@ -180,20 +185,73 @@ INLINE void v_store_n(real *p, vf x, int n) {
 #endif
 }
 
-/* Joins LANES partial results: lane i with i+8, then i+4, i+2, i+1. The tree of every reduction. */
+/* Joins LANES partial results: lane i with i+8, then i+4, i+2, i+1. The tree of every reduction, in 16-byte pieces. */
+typedef real vq __attribute__((vector_size(16)));
+typedef ireal vqi __attribute__((vector_size(16)));
+enum { QL = 16 / sizeof(real), NQ = LANES / QL };
+
 INLINE real v_hsum(const vf acc[NV]) {
-    real x[LANES];
+    vq x[NQ];
     memcpy(x, acc, sizeof x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) x[i] += x[i + half];
-    return x[0];
+    UNROLL for (int half = NQ / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++) x[i] += x[i + half];
+#ifdef FDL_F64
+    return x[0][0] + x[0][1];
+#else
+    return (x[0][0] + x[0][2]) + (x[0][1] + x[0][3]);
+#endif
 }
+
+INLINE real s_max(real a, real b) { return a > b || a != a ? a : b; }
 INLINE real v_hmax(const vf acc[NV]) {
-    real x[LANES];
+    vq x[NQ];
     memcpy(x, acc, sizeof x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) x[i] = x[i] > x[i + half] || x[i] != x[i] ? x[i] : x[i + half];
-    return x[0];
+    UNROLL for (int half = NQ / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++) {
+            vqi first = (x[i] > x[i + half]) | (x[i] != x[i]);
+            x[i] = (vq)((first & (vqi)x[i]) | (~first & (vqi)x[i + half]));
+        }
+#ifdef FDL_F64
+    return s_max(x[0][0], x[0][1]);
+#else
+    return s_max(s_max(x[0][0], x[0][2]), s_max(x[0][1], x[0][3]));
+#endif
+}
+
+/* Larger of two in one instruction, where a NaN may get lost: it comes out again of what is done with the maximum. */
+INLINE vf v_top(vf a, vf b) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__) && defined(FDL_F64)
+    return (vf)_mm256_max_pd((__m256d)a, (__m256d)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return v_sel(a > b, a, b);
+#endif
+}
+INLINE real v_htop(const vf acc[NV]) {
+    vq x[NQ];
+    memcpy(x, acc, sizeof x);
+    UNROLL for (int half = NQ / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++) {
+#if defined(__x86_64__) && defined(FDL_F64)
+            x[i] = (vq)_mm_max_pd((__m128d)x[i], (__m128d)x[i + half]);
+#elif defined(__x86_64__)
+            x[i] = (vq)_mm_max_ps((__m128)x[i], (__m128)x[i + half]);
+#else
+            vqi first = x[i] > x[i + half];
+            x[i] = (vq)((first & (vqi)x[i]) | (~first & (vqi)x[i + half]));
+#endif
+        }
+#ifdef FDL_F64
+    return x[0][0] > x[0][1] ? x[0][0] : x[0][1];
+#else
+    real a = x[0][0] > x[0][2] ? x[0][0] : x[0][2], b = x[0][1] > x[0][3] ? x[0][1] : x[0][3];
+    return a > b ? a : b;
+#endif
 }
 
 /* One step of v_transpose: with `d` lanes per block, x[i] and x[i+d] trade their off-diagonal blocks. */

@@ -1,0 +1,241 @@
+"""Optimizer steps over lists of parameters, each list in one kernel call, and the norm of their gradients."""
+
+cimport cython
+cimport numpy as cnp
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from numpy cimport ndarray
+
+from .._kernels cimport Scratch, fdl_table, scratch
+from .._tensor cimport Tensor, bump, contiguous, empty_like, is_fast, kernels
+from .common cimport GIL_ELEMS, same_shape
+
+cnp.import_array()
+
+cdef enum:
+    COLUMNS = 5     # p, g, and up to three state arrays
+
+
+# Columns of pointers, as the kernels want them. A run is a stretch of rows with the same type and key, which one
+# call can do; almost always it is the whole list.
+@cython.final
+@cython.no_gc
+cdef class Rows:
+    cdef void **column[COLUMNS]
+    cdef int64_t *n
+    cdef int64_t *key
+    cdef int *typenum
+    cdef int64_t count, elements
+    cdef list params, keep, copies
+
+    def __cinit__(self, Py_ssize_t capacity):
+        cdef Py_ssize_t i, size = capacity + 1
+        self.n = <int64_t *> malloc(size * (COLUMNS * sizeof(void *) + 2 * sizeof(int64_t) + sizeof(int)))
+        if self.n == NULL:
+            raise MemoryError(f"no memory for a list of {capacity} parameters")
+        self.key = self.n + size
+        for i in range(COLUMNS):
+            self.column[i] = <void **> (self.key + size) + i * size
+        self.typenum = <int *> (self.column[COLUMNS - 1] + size)
+        self.params, self.keep, self.copies = [], [], []
+
+    def __dealloc__(self):
+        free(self.n)
+
+    cdef int add(self, str op, Tensor p, Tensor g) except -1:
+        cdef int64_t i = self.count
+        cdef int typenum = cnp.PyArray_TYPE(p.a)
+        if not is_fast(typenum):
+            raise TypeError(f"[{op}] expected parameters of type float32 or float64, got {p.dtype}")
+        if cnp.PyArray_TYPE(g.a) != typenum or not same_shape(g.a, p.a):
+            raise ValueError(f"[{op}] gradient: expected shape {(<object> p.a).shape} and type {p.dtype} as the parameter, "
+                             f"got {(<object> g.a).shape} and {g.dtype}")
+        self.params.append(p)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(p.a):
+            self.copies.append(p)
+            p = contiguous(p)
+            self.keep.append(p)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(g.a):
+            g = contiguous(g)
+        self.keep.append(g)
+        self.column[0][i] = cnp.PyArray_DATA(p.a)
+        self.column[1][i] = cnp.PyArray_DATA(g.a)
+        self.n[i] = cnp.PyArray_SIZE(p.a)
+        self.key[i] = 0
+        self.typenum[i] = typenum
+        self.elements += self.n[i]
+        self.count = i + 1
+        return 0
+
+    # the buffer `name` of row i's state, made of zeros (or left as it is) if there is none
+    cdef int add_state(self, str op, int column, int64_t i, dict state, str name, bint zeros=True) except -1:
+        cdef Tensor p = <Tensor> self.params[i], buffer
+        found = state.get(name)
+        if found is None:
+            buffer = empty_like(p, self.typenum[i])
+            if zeros:
+                cnp.PyArray_FILLWBYTE(buffer.a, 0)
+            state[name] = buffer
+        elif not isinstance(found, Tensor) or not same_shape((<Tensor> found).a, p.a) \
+                or cnp.PyArray_TYPE((<Tensor> found).a) != self.typenum[i]:
+            raise ValueError(f"[{op}] state {name!r}: expected a tensor of shape {(<object> p.a).shape} and type {p.dtype}, got {found!r:.100}")
+        else:
+            buffer = <Tensor> found
+            if not cnp.PyArray_IS_C_CONTIGUOUS(buffer.a):
+                buffer = contiguous(buffer)
+                state[name] = buffer
+        self.keep.append(buffer)
+        self.column[column][i] = cnp.PyArray_DATA(buffer.a)
+        return 0
+
+    cdef int64_t run_end(self, int64_t begin):
+        cdef int64_t end = begin + 1
+        while end < self.count and self.key[end] == self.key[begin] and self.typenum[end] == self.typenum[begin]:
+            end += 1
+        return end
+
+    cdef int written(self, const char *op) except -1:
+        """Parameters that had to be copied are written back, and all of them have a new version."""
+        cdef Tensor p
+        cdef int64_t i, copy = 0
+        if self.copies:
+            for i in range(self.count):
+                p = <Tensor> self.params[i]
+                if not cnp.PyArray_IS_C_CONTIGUOUS(p.a):
+                    write_back(p, self.column[0][i], self.typenum[i])
+        for p in self.params:
+            bump(p, op)
+        return 0
+
+
+cdef int write_back(Tensor p, void *data, int typenum) except -1:
+    cdef ndarray source = cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(p.a), cnp.PyArray_DIMS(p.a), typenum, data)
+    cnp.PyArray_CopyInto(p.a, source)
+    return 0
+
+
+cdef Rows rows_of(str op, list params):
+    """The parameters that have a gradient."""
+    cdef Rows rows = Rows(len(params))
+    cdef Tensor p
+    for p in params:
+        if p.grad_ is not None:
+            rows.add(op, p, p.grad_)
+    return rows
+
+
+def zero_grad(list params, bint set_to_none):
+    """Drops the gradients, or sets them to zero."""
+    cdef Tensor p
+    for p in params:
+        if p.grad_ is None:
+            continue
+        if set_to_none:
+            p.grad_ = None
+        else:
+            p.grad_ = p.grad_.detach()
+            cnp.PyArray_FILLWBYTE(p.grad_.a, 0)
+            bump(p.grad_, "zero_grad")
+
+
+def sgd_step(list params, state, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
+             bint maximize, double grad_scale):
+    """One SGD step of all parameters with a gradient; `state[p]["momentum_buffer"]` is made by the first."""
+    cdef Rows r = rows_of("SGD", params)
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef dict s
+    if momentum != 0:
+        for i in range(r.count):
+            s = state[r.params[i]]
+            r.key[i] = s.get("momentum_buffer") is None
+            r.add_state("SGD", 2, i, s, "momentum_buffer", False)
+    i = 0
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        if r.elements < GIL_ELEMS:
+            K.sgd_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.n + i, j - i, lr, momentum,
+                       dampening, weight_decay, nesterov, maximize, <int> r.key[i], grad_scale)
+        else:
+            with nogil:
+                K.sgd_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.n + i, j - i, lr,
+                           momentum, dampening, weight_decay, nesterov, maximize, <int> r.key[i], grad_scale)
+        i = j
+    r.written("SGD")
+
+
+cdef int64_t next_step(dict s) except -1:
+    cdef int64_t step = int(s.get("step", 0)) + 1
+    s["step"] = step
+    return step
+
+
+def adam_step(list params, state, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled,
+              bint amsgrad, bint maximize, double grad_scale):
+    """One Adam(W) step of all parameters with a gradient. Their state is step, exp_avg, exp_avg_sq, max_exp_avg_sq."""
+    cdef Rows r = rows_of("Adam", params)
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef dict s
+    cdef void **top
+    for i in range(r.count):
+        s = state[r.params[i]]
+        r.key[i] = next_step(s)
+        r.add_state("Adam", 2, i, s, "exp_avg")
+        r.add_state("Adam", 3, i, s, "exp_avg_sq")
+        if amsgrad:
+            r.add_state("Adam", 4, i, s, "max_exp_avg_sq")
+    i = 0
+    while i < r.count:
+        j, K, top = r.run_end(i), kernels(r.typenum[i]), r.column[4] + i if amsgrad else NULL
+        if r.elements < GIL_ELEMS:
+            K.adam_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.column[3] + i, top, r.n + i,
+                        j - i, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, r.key[i], grad_scale)
+        else:
+            with nogil:
+                K.adam_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.column[3] + i, top,
+                            r.n + i, j - i, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, r.key[i], grad_scale)
+        i = j
+    r.written("Adam")
+
+
+# Norms of gradients -----------------------------------------------------------------------------------------------
+
+cdef double norm_of(Rows r) except? -1:
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef Scratch s
+    cdef double total = 0
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        s = scratch(K.sumsq_scratch(r.n + i, j - i))
+        if r.elements < GIL_ELEMS:
+            total += K.sumsq(<const void **> r.column[1] + i, r.n + i, j - i, s.data)
+        else:
+            with nogil:
+                total += K.sumsq(<const void **> r.column[1] + i, r.n + i, j - i, s.data)
+        i = j
+    return sqrt(total)
+
+
+def grad_norm(list params):
+    """The 2-norm of all gradients together, as a float."""
+    return norm_of(rows_of("grad_norm", params))
+
+
+def scale_grads(list params, double factor):
+    """Multiplies every gradient by a number, in place."""
+    cdef Rows r = Rows(len(params))
+    cdef Tensor p
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    for p in params:
+        if p.grad_ is not None:
+            r.add("scale_grads", p.grad_, p.grad_)
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        with nogil:
+            K.scale(r.column[0] + i, r.n + i, j - i, factor)
+        i = j
+    r.written("scale_grads")
