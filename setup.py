@@ -34,9 +34,9 @@ DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
-           "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g0"]
+           "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
 CYTHON_FLAGS = ["-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
-LINK_FLAGS = ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]  # no symbol tables: half the size
+LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]  # no symbol tables: half the size
 
 NO_COMPILER = """
 fastdl: a small test program cannot be compiled, and fastdl is built from source here:
