@@ -452,7 +452,7 @@ cdef class Tensor:
     def __iter__(self):
         if cnp.PyArray_NDIM(self.a) == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(len(self))])
+        return iter(self.unbind(0))
 
     def __contains__(self, value):
         return bool((self == value).a.any())

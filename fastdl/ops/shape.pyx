@@ -1,0 +1,684 @@
+"""Operators that rearrange: views, joining and splitting, repeating, copying, conversion; forward and backward."""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from .. import _types
+
+from .._kernels cimport fdl_table
+from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous, edge, empty,
+                        empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array, register, view_of, wants, wrap)
+from .common cimport as_tensor, expand_to, normal_dim, result_type, shape_of, sum_to, to_type
+
+cnp.import_array()
+
+
+cdef tuple sizes_of(tuple args):
+    """f(2, 3) and f((2, 3)) mean the same."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = tuple(args[0])
+    return tuple([int(n) for n in args])
+
+
+# Views ------------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class ViewBackward(Node):
+    """out = x with another shape:  dx = g with x's shape"""
+    cdef tuple shape
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return reshaped(g, self.shape, "ReshapeAliasBackward0")
+
+
+cdef Tensor reshaped(Tensor x, tuple shape, str title):
+    """x with the shape `shape` (which fits): a view where the layout allows it, else a copy."""
+    cdef ndarray a = (<object> x.a).reshape(shape)
+    cdef Tensor y
+    cdef ViewBackward node
+    if cnp.PyArray_DATA(a) == cnp.PyArray_DATA(x.a) or a.size == 0:
+        y = view_of(x, a)
+    else:
+        y = wrap(own_array(a))
+    if grad_enabled() and wants(x):
+        node = ViewBackward.__new__(ViewBackward)
+        node.shape, node.title = shape_of(x), title
+        attach(y, node, (edge(x),))
+    return y
+
+
+cdef tuple fitting(str op, Tensor x, tuple sizes):
+    """`sizes` with a -1 replaced; raises if the number of elements differs."""
+    cdef int64_t n = cnp.PyArray_SIZE(x.a), known = 1
+    cdef int unknown = -1, i
+    for i in range(len(sizes)):
+        if sizes[i] == -1 and unknown < 0:
+            unknown = i
+        elif sizes[i] < 0:
+            raise RuntimeError(f"[{op}] only one size can be -1 and none smaller, got {sizes}")
+        else:
+            known *= <int64_t> sizes[i]
+    if unknown >= 0:
+        if known == 0 or n % known:
+            raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape {shape_of(x)})")
+        return sizes[:unknown] + (n // known,) + sizes[unknown + 1:]
+    if known != n:
+        raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape {shape_of(x)})")
+    return sizes
+
+
+def reshape(Tensor input, *shape):
+    """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
+    return reshaped(input, fitting("reshape", input, sizes_of(shape)), "ReshapeAliasBackward0" if not input.is_contiguous() else "ViewBackward0")
+
+
+def view(Tensor input, *shape):
+    """As reshape, but never copies; view(dtype) reads the same memory as another type of equal size."""
+    if len(shape) == 1 and isinstance(shape[0], _types.dtype):
+        return view_of(input, (<object> input.a).view(shape[0].numpy))
+    y = reshaped(input, fitting("view", input, sizes_of(shape)), "ViewBackward0")
+    if cnp.PyArray_DATA((<Tensor> y).a) != cnp.PyArray_DATA(input.a) and (<Tensor> y).a.size:
+        raise RuntimeError(f"[view] a tensor of shape {shape_of(input)} and strides {input.stride()} has no view of shape {shape_of(y)}. Use .reshape(...) instead.")
+    return y
+
+
+def view_as(Tensor input, Tensor other):
+    """`input` viewed with the shape of `other`."""
+    return view(input, *shape_of(other))
+
+
+def reshape_as(Tensor input, Tensor other):
+    """`input` with the shape of `other`."""
+    return reshape(input, *shape_of(other))
+
+
+def flatten(Tensor input, int start_dim=0, int end_dim=-1):
+    """The dimensions start_dim..end_dim joined into one."""
+    cdef int n = cnp.PyArray_NDIM(input.a), first = normal_dim("flatten", start_dim, n), last = normal_dim("flatten", end_dim, n)
+    if first > last:
+        raise RuntimeError(f"[flatten] start_dim {start_dim} comes after end_dim {end_dim}")
+    if n == 0:
+        return reshaped(input, (1,), "ViewBackward0")
+    shape = shape_of(input)
+    joined = 1
+    for i in range(first, last + 1):
+        joined *= shape[i]
+    return reshaped(input, shape[:first] + (joined,) + shape[last + 1:], "ViewBackward0")
+
+
+def ravel(Tensor input):
+    """All elements in one dimension."""
+    return reshaped(input, (input.numel(),), "ViewBackward0")
+
+
+def unflatten(Tensor input, int dim, sizes):
+    """One dimension split into several; one of `sizes` may be -1."""
+    cdef int at = normal_dim("unflatten", dim, cnp.PyArray_NDIM(input.a))
+    shape = shape_of(input)
+    sizes = tuple(sizes)
+    if -1 in sizes:
+        known = -int(np.prod(sizes))
+        sizes = tuple([shape[at] // known if s == -1 else s for s in sizes])
+    return reshaped(input, fitting("unflatten", input, shape[:at] + sizes + shape[at + 1:]), "ViewBackward0")
+
+
+def unsqueeze(Tensor input, int dim):
+    """A view with a dimension of size 1 inserted at `dim`."""
+    cdef int at = normal_dim("unsqueeze", dim, cnp.PyArray_NDIM(input.a) + 1)
+    shape = shape_of(input)
+    return reshaped(input, shape[:at] + (1,) + shape[at:], "UnsqueezeBackward0")
+
+
+def squeeze(Tensor input, dim=None):
+    """A view without the dimensions of size 1 (of those in `dim`: an int or a tuple)."""
+    shape = shape_of(input)
+    if dim is None:
+        kept = tuple([n for n in shape if n != 1])
+    else:
+        dims = [normal_dim("squeeze", d, len(shape)) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+        kept = tuple([n for i, n in enumerate(shape) if i not in dims or n != 1])
+    return reshaped(input, kept, "SqueezeBackward0")
+
+
+@cython.final
+cdef class PermuteBackward0(Node):
+    """out = x with dimensions in another order:  dx = g in the inverse order"""
+    cdef tuple order
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return permuted(g, tuple([int(i) for i in np.argsort(self.order)]), "PermuteBackward0")
+
+
+cdef Tensor permuted(Tensor x, tuple order, str title):
+    cdef PermuteBackward0 node
+    cdef Tensor y = view_of(x, (<object> x.a).transpose(order))
+    if grad_enabled() and wants(x):
+        node = PermuteBackward0.__new__(PermuteBackward0)
+        node.order, node.title = order, title
+        attach(y, node, (edge(x),))
+    return y
+
+
+def permute(Tensor input, *dims):
+    """A view with the dimensions in the order `dims`."""
+    cdef int n = cnp.PyArray_NDIM(input.a)
+    wanted = sizes_of(dims)
+    if len(wanted) != n:
+        raise RuntimeError(f"[permute] expected {n} dimensions for a tensor of shape {shape_of(input)}, got {wanted}")
+    order = tuple([normal_dim("permute", d, n) for d in wanted])
+    if len(set(order)) != n:
+        raise RuntimeError(f"[permute] a dimension is repeated in {wanted}")
+    return permuted(input, order, "PermuteBackward0")
+
+
+cdef Tensor swapped(str op, Tensor x, int dim0, int dim1, str title):
+    cdef int n = cnp.PyArray_NDIM(x.a), i = normal_dim(op, dim0, n), j = normal_dim(op, dim1, n)
+    if n == 0:
+        return permuted(x, (), title)
+    order = list(range(n))
+    order[i], order[j] = j, i
+    return permuted(x, tuple(order), title)
+
+
+def transpose(Tensor input, int dim0, int dim1):
+    """A view with two dimensions exchanged."""
+    return swapped("transpose", input, dim0, dim1, "TransposeBackward0")
+
+
+def t(Tensor input):
+    """The transpose of a matrix; a vector stays as it is."""
+    if cnp.PyArray_NDIM(input.a) > 2:
+        raise RuntimeError(f"[t] expected a tensor with at most 2 dimensions, got shape {shape_of(input)}")
+    return swapped("t", input, 0, -1, "TBackward0")
+
+
+def movedim(Tensor input, source, destination):
+    """A view with the dimensions `source` moved to the positions `destination`."""
+    order = np.moveaxis(np.empty(tuple(range(cnp.PyArray_NDIM(input.a))), bool), source, destination).shape
+    return permuted(input, tuple(order), "PermuteBackward0")
+
+
+def _transposed(Tensor input):
+    return permuted(input, tuple(range(cnp.PyArray_NDIM(input.a)))[::-1], "PermuteBackward0")
+
+
+def _matrix_transposed(Tensor input):
+    return swapped("mT", input, -2, -1, "TransposeBackward0")
+
+
+# Joining ----------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class CatBackward0(Node):
+    """out = inputs one after another along dim:  each input's gradient is its part of g"""
+    cdef int dim
+    cdef tuple sizes
+
+    cdef object apply(self, Tensor g):
+        parts, at = [], 0
+        for i, n in enumerate(self.sizes):
+            parts.append(narrow(g, self.dim, at, n) if self.edges[i] is not None and n >= 0 else None)
+            at += max(n, 0)
+        return tuple(parts)
+
+
+def cat(tensors, dim=0, *, axis=None):
+    """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""
+    cdef Tensor x, out
+    cdef CatBackward0 node
+    cdef int typenum, at
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("[cat] expected a non-empty list of Tensors")
+    for i, x in enumerate(tensors):
+        pass
+    real = [x for x in tensors if not ((<Tensor> x).a.ndim == 1 and (<Tensor> x).a.size == 0)] or tensors[:1]
+    typenum = cnp.PyArray_TYPE((<Tensor> tensors[0]).a)
+    for x in tensors:
+        typenum = result_type(wrap(np.empty(1, cnp.PyArray_DescrFromType(typenum))), wrap(np.empty(1, x.a.dtype))) if cnp.PyArray_TYPE(x.a) != typenum else typenum
+    first = shape_of(real[0])
+    at = normal_dim("cat", dim if axis is None else axis, len(first))
+    if not first:
+        raise RuntimeError("[cat] zero-dimensional tensors cannot be concatenated")
+    for i, x in enumerate(real):
+        other = shape_of(x)
+        if len(other) != len(first) or any([a != b for j, (a, b) in enumerate(zip(first, other)) if j != at]):
+            raise RuntimeError(f"[cat] sizes of tensors must match except in dimension {at}: tensor 0 has shape {first}, tensor {i} has {other}")
+    tensors = [to_type(x, typenum) for x in tensors]
+    shape = first[:at] + (sum([shape_of(x)[at] for x in real]),) + first[at + 1:]
+    out = new_empty_of(shape, typenum)
+    np.concatenate([(<Tensor> x).a for x in tensors if not ((<Tensor> x).a.ndim == 1 and (<Tensor> x).a.size == 0 and len(first) != 1)] , axis=at, out=out.a)
+    if grad_enabled() and any([wants(x) for x in tensors]):
+        node = CatBackward0.__new__(CatBackward0)
+        node.dim = at
+        node.sizes = tuple([shape_of(x)[at] if (<Tensor> x).a.ndim == len(first) else -1 for x in tensors])
+        attach(out, node, tuple([edge(x) for x in tensors]))
+    return out
+
+
+cdef Tensor new_empty_of(tuple shape, int typenum):
+    cdef npy_intp dims[32]
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+    return empty(len(shape), dims, typenum)
+
+
+def stack(tensors, dim=0, *, axis=None):
+    """The tensors along a new dimension `dim`; their shapes agree."""
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("[stack] expected a non-empty list of Tensors")
+    first = shape_of(tensors[0])
+    for i, x in enumerate(tensors):
+        if shape_of(x) != first:
+            raise RuntimeError(f"[stack] expects each tensor to be equal size, but got {first} at entry 0 and {shape_of(x)} at entry {i}")
+    at = normal_dim("stack", dim if axis is None else axis, len(first) + 1)
+    return cat([unsqueeze(x, at) for x in tensors], at)
+
+
+def hstack(tensors):
+    """The tensors side by side: along dimension 1, vectors along 0."""
+    tensors = [reshape(x, 1) if x.ndim == 0 else x for x in tensors]
+    return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+def vstack(tensors):
+    """The tensors one below another: along dimension 0, vectors as rows."""
+    return cat([reshape(x, 1, -1) if x.ndim < 2 else x for x in tensors], 0)
+
+
+# Splitting --------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class NarrowBackward(Node):
+    """out = x[.., start:start+n, ..]:  dx = g there, zero elsewhere"""
+    cdef int dim
+    cdef int64_t start
+    cdef tuple shape
+
+    def name(self):
+        return "SliceBackward0"
+
+    cdef object apply(self, Tensor g):
+        return padded(g, self.shape, self.dim, self.start)
+
+
+@cython.final
+cdef class PaddedBackward(Node):
+    cdef int dim
+    cdef int64_t start, n
+
+    def name(self):
+        return "ConstantPadNdBackward0"
+
+    cdef object apply(self, Tensor g):
+        return narrow(g, self.dim, self.start, self.n)
+
+
+cdef Tensor padded(Tensor g, tuple shape, int dim, int64_t start):
+    """Zeros of shape `shape` with g at `start` along dim."""
+    cdef Tensor out = new_empty_of(shape, cnp.PyArray_TYPE(g.a))
+    cdef PaddedBackward node
+    cdef int64_t n = cnp.PyArray_DIMS(g.a)[dim]
+    lead = (slice(None),) * dim
+    out.a[lead + (slice(0, start),)] = 0
+    out.a[lead + (slice(start + n, None),)] = 0
+    out.a[lead + (slice(start, start + n),)] = g.a
+    if grad_enabled() and wants(g):
+        node = PaddedBackward.__new__(PaddedBackward)
+        node.dim, node.start, node.n = dim, start, n
+        attach(out, node, (edge(g),))
+    return out
+
+
+def narrow(Tensor input, int dim, start, length):
+    """A view of `length` entries from `start` on along `dim`."""
+    cdef int at = normal_dim("narrow", dim, cnp.PyArray_NDIM(input.a))
+    cdef int64_t n = cnp.PyArray_DIMS(input.a)[at], first = start, count = length
+    cdef NarrowBackward node
+    if first < 0:
+        first += n
+    if first < 0 or count < 0 or first + count > n:
+        raise RuntimeError(f"[narrow] start {start} and length {length} exceed dimension {dim} of size {n}")
+    cdef Tensor y = view_of(input, input.a[(slice(None),) * at + (slice(first, first + count),)])
+    if grad_enabled() and wants(input):
+        node = NarrowBackward.__new__(NarrowBackward)
+        node.dim, node.start, node.shape = at, first, shape_of(input)
+        attach(y, node, (edge(input),))
+    return y
+
+
+@cython.final
+cdef class SplitBackward0(MultiNode):
+    """outs = pieces of x along dim:  dx = their gradients joined, zeros for those without"""
+    cdef int dim, typenum
+    cdef bint unbound
+    cdef list shapes
+
+    def name(self):
+        return "UnbindBackward0" if self.unbound else "SplitBackward0"
+
+    cdef object apply_multi(self, list grads):
+        cdef list parts = []
+        for i, g in enumerate(grads):
+            if g is None:
+                g = wrap(own_array(np.zeros(self.shapes[i], cnp.PyArray_DescrFromType(self.typenum))))
+            parts.append(unsqueeze(g, self.dim) if self.unbound else g)
+        return cat(parts, self.dim)
+
+
+cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound):
+    cdef SplitBackward0 node
+    cdef list outs = []
+    cdef int64_t at = 0
+    lead = (slice(None),) * dim
+    for n in sizes:
+        outs.append(view_of(x, x.a[lead + ((at if unbound else slice(at, at + n)), Ellipsis)]))
+        at += n
+    cdef tuple result = tuple(outs)
+    if grad_enabled() and wants(x) and outs:
+        node = SplitBackward0.__new__(SplitBackward0)
+        node.dim, node.unbound, node.typenum = dim, unbound, cnp.PyArray_TYPE(x.a)
+        node.shapes = [shape_of(o) for o in outs]
+        attach_outputs(result, node, (edge(x),))
+    return result
+
+
+def split(Tensor tensor, split_size_or_sections, int dim=0):
+    """Views of pieces of `split_size` entries along `dim` (the last may be smaller), or of the sizes in a list."""
+    cdef int at = normal_dim("split", dim, cnp.PyArray_NDIM(tensor.a))
+    cdef int64_t n = cnp.PyArray_DIMS(tensor.a)[at]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size < 0 or (size == 0 and n):
+            raise RuntimeError(f"[split] expected a positive size, got {size}")
+        sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
+    else:
+        sizes = [int(s) for s in split_size_or_sections]
+        if sum(sizes) != n:
+            raise RuntimeError(f"[split] the sizes {sizes} add up to {sum(sizes)}, dimension {dim} has {n}")
+    return pieces(tensor, at, sizes, False)
+
+
+def split_with_sizes(Tensor input, split_sizes, int dim=0):
+    """Views of pieces of the given sizes along `dim`."""
+    return split(input, list(split_sizes), dim)
+
+
+def chunk(Tensor input, int chunks, int dim=0):
+    """`chunks` views of equal size along `dim` (the last may be smaller, or some absent)."""
+    cdef int at = normal_dim("chunk", dim, cnp.PyArray_NDIM(input.a))
+    if chunks < 1:
+        raise RuntimeError(f"[chunk] expected chunks >= 1, got {chunks}")
+    return split(input, max(-(-int(cnp.PyArray_DIMS(input.a)[at]) // chunks), 1), at)
+
+
+def unbind(Tensor input, int dim=0):
+    """Views of all slices along `dim`."""
+    if cnp.PyArray_NDIM(input.a) == 0:
+        raise RuntimeError("[unbind] expected a tensor with at least one dimension")
+    cdef int at = normal_dim("unbind", dim, cnp.PyArray_NDIM(input.a))
+    return pieces(input, at, [1] * cnp.PyArray_DIMS(input.a)[at], True)
+
+
+# Repeating, reversing ---------------------------------------------------------------------------------------------
+
+def repeat(Tensor input, *sizes):
+    """The tensor copied sizes[i] times along each dimension; more sizes than dimensions add leading ones."""
+    counts = sizes_of(sizes)
+    shape = shape_of(input)
+    if len(counts) < len(shape):
+        raise RuntimeError(f"[repeat] expected at least {len(shape)} counts for a tensor of shape {shape}, got {counts}")
+    shape = (1,) * (len(counts) - len(shape)) + shape
+    apart = tuple([s for n in shape for s in (1, n)])
+    full = tuple([s for c, n in zip(counts, shape) for s in (c, n)])
+    return reshape(expand_to(reshape(input, apart), full), tuple([c * n for c, n in zip(counts, shape)]))
+
+
+def tile(Tensor input, *dims):
+    """As repeat; missing leading counts are 1."""
+    counts = sizes_of(dims)
+    return repeat(input, (1,) * (cnp.PyArray_NDIM(input.a) - len(counts)) + counts)
+
+
+@cython.final
+cdef class TakeBackward(Node):
+    """out = x taken at `index` along dim:  dx = g added up at index"""
+    cdef int dim
+    cdef ndarray index
+    cdef tuple shape
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return added_at(g, self.dim, self.index, self.shape)
+
+
+@cython.final
+cdef class AddedAtBackward(Node):
+    cdef int dim
+    cdef ndarray index
+
+    def name(self):
+        return "IndexAddBackward0"
+
+    cdef object apply(self, Tensor g):
+        return taken(g, self.dim, self.index, "IndexSelectBackward0")
+
+
+cdef Tensor taken(Tensor x, int dim, ndarray index, str title):
+    cdef TakeBackward node
+    cdef Tensor y = wrap(own_array(np.take(x.a, index, axis=dim)))
+    if grad_enabled() and wants(x):
+        node = TakeBackward.__new__(TakeBackward)
+        node.dim, node.index, node.shape, node.title = dim, index, shape_of(x), title
+        attach(y, node, (edge(x),))
+    return y
+
+
+cdef Tensor added_at(Tensor g, int dim, ndarray index, tuple shape):
+    cdef AddedAtBackward node
+    cdef Tensor out = wrap(own_array(np.zeros(shape, g.a.dtype)))
+    np.add.at(out.a, (slice(None),) * dim + (index,), g.a)
+    if grad_enabled() and wants(g):
+        node = AddedAtBackward.__new__(AddedAtBackward)
+        node.dim, node.index = dim, index
+        attach(out, node, (edge(g),))
+    return out
+
+
+def index_select(Tensor input, int dim, Tensor index):
+    """The entries of `input` along `dim` at the positions in the 1-d `index`."""
+    cdef int at = normal_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
+    if cnp.PyArray_NDIM(index.a) > 1:
+        raise IndexError(f"[index_select] expected a 1-d index, got shape {shape_of(index)}")
+    cdef int64_t n = cnp.PyArray_DIMS(input.a)[at]
+    ids = index.a.reshape(-1)
+    if ids.size and (ids.min() < 0 or ids.max() >= n):
+        bad = int(np.flatnonzero((ids < 0) | (ids >= n))[0])
+        raise IndexError(f"[index_select] index[{bad}] = {ids[bad]} is outside [0, {n})")
+    return taken(input, at, ids, "IndexSelectBackward0")
+
+
+def repeat_interleave(Tensor input, repeats, dim=None):
+    """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
+    if dim is None:
+        input, dim = ravel(input), 0
+    cdef int at = normal_dim("repeat_interleave", dim, cnp.PyArray_NDIM(input.a))
+    n = cnp.PyArray_DIMS(input.a)[at]
+    counts = (<Tensor> repeats).a if isinstance(repeats, Tensor) else np.asarray(repeats)
+    if counts.ndim and counts.size not in (1, n):
+        raise RuntimeError(f"[repeat_interleave] expected 1 or {n} counts, got {counts.size}")
+    return taken(input, at, np.repeat(np.arange(n), counts if counts.ndim == 0 or counts.size == n else counts[0]), "RepeatInterleaveBackward0")
+
+
+def flip(Tensor input, *dims):
+    """A copy with the order of entries reversed along `dims`."""
+    out = input
+    for d in sizes_of(dims):
+        at = normal_dim("flip", d, cnp.PyArray_NDIM(input.a))
+        out = taken(out, at, np.arange(cnp.PyArray_DIMS(input.a)[at])[::-1].copy(), "FlipBackward0")
+    return out
+
+
+def roll(Tensor input, shifts, dims=None):
+    """Entries moved by `shifts` along `dims`, those that fall off coming back at the other end."""
+    if dims is None:
+        return reshape(roll(ravel(input), shifts, 0), shape_of(input))
+    out = input
+    for s, d in zip((shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims):
+        at = normal_dim("roll", d, cnp.PyArray_NDIM(input.a))
+        n = cnp.PyArray_DIMS(input.a)[at]
+        out = taken(out, at, (np.arange(n) - s) % max(n, 1), "RollBackward0")
+    return out
+
+
+# Copies and conversion --------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class CloneBackward0(Node):
+    cdef object apply(self, Tensor g):
+        return g
+
+
+def clone(Tensor input, *, memory_format=None):
+    """A copy, recorded."""
+    cdef Tensor out = empty_like(input, cnp.PyArray_TYPE(input.a))
+    cnp.PyArray_CopyInto(out.a, input.a)
+    if grad_enabled() and wants(input):
+        attach(out, CloneBackward0.__new__(CloneBackward0), (edge(input),))
+    return out
+
+
+def contiguous_(Tensor input, memory_format=None):
+    """The tensor itself if its elements lie in row-major order, else a copy."""
+    return input if cnp.PyArray_IS_C_CONTIGUOUS(input.a) else clone(input)
+
+
+@cython.final
+cdef class CopyBackwards(Node):
+    """x.copy_(source):  dx = 0,  dsource = g summed to its shape and cast to its type"""
+    cdef tuple shape
+    cdef int typenum
+
+    cdef object apply(self, Tensor g):
+        return None, to_type(sum_to(g, self.shape), self.typenum)
+
+
+def copy_(Tensor input, source, bint non_blocking=False):
+    """Overwrites `input` with `source`, broadcast and converted."""
+    cdef Tensor s = as_tensor(source, input)
+    cdef CopyBackwards node = None
+    begin_inplace(input)
+    try:
+        np.copyto(input.a, s.a, casting="unsafe")
+    except ValueError:
+        raise RuntimeError(f"[copy_] a source of shape {shape_of(s)} cannot be broadcast to {shape_of(input)}") from None
+    edges = (None, None)
+    if grad_enabled() and (wants(s) or wants(input)):
+        node = CopyBackwards.__new__(CopyBackwards)
+        node.shape, node.typenum = shape_of(s), cnp.PyArray_TYPE(s.a)
+        edges = (None, edge(s))
+    return end_inplace(input, "copy_", node, edges)
+
+
+@cython.final
+cdef class FillBackward0(Node):
+    cdef object apply(self, Tensor g):
+        return None
+
+
+def fill_(Tensor input, value):
+    """Overwrites every element with `value`."""
+    cdef Node node = None
+    begin_inplace(input)
+    if isinstance(value, Tensor):
+        return copy_(input, value)
+    input.a.fill(value)
+    if grad_enabled() and wants(input):
+        node = FillBackward0.__new__(FillBackward0)
+    return end_inplace(input, "fill_", node, (None,))
+
+
+def zero_(Tensor input):
+    """Overwrites every element with 0."""
+    return fill_(input, 0)
+
+
+def to(Tensor input, *args, dtype=None, device=None, bint copy=False, non_blocking=None):
+    """The tensor converted: to(dtype), to(device), to(other tensor); itself if nothing changes and not `copy`."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype = a.dtype
+        elif isinstance(a, _types.dtype):
+            dtype = a
+        elif isinstance(a, (str, _types.device)):
+            _types.device(a)
+    if device is not None:
+        _types.device(device)
+    out = input if dtype is None else to_type(input, _types.as_dtype(dtype).numpy.num)
+    return clone(out) if copy and out is input else out
+
+
+LEGACY_TYPES = {"torch.FloatTensor": "float32", "torch.DoubleTensor": "float64", "torch.LongTensor": "int64", "torch.IntTensor": "int32",
+                "torch.ShortTensor": "int16", "torch.ByteTensor": "uint8", "torch.BoolTensor": "bool_", "torch.HalfTensor": "float16"}
+
+
+def type_(Tensor input, dtype=None):
+    """The type's name, or the tensor converted to `dtype` (a dtype or a name such as "torch.FloatTensor")."""
+    if dtype is None:
+        return next(name for name, d in LEGACY_TYPES.items() if getattr(_types, d) is input.dtype)
+    return to_type(input, (getattr(_types, LEGACY_TYPES[dtype]) if isinstance(dtype, str) else _types.as_dtype(dtype)).numpy.num)
+
+
+def type_as(Tensor input, Tensor other):
+    """Converted to the type of `other`."""
+    return to_type(input, cnp.PyArray_TYPE(other.a))
+
+
+def cpu(Tensor input): return input
+
+
+def cuda(Tensor input, *args, **kwargs):
+    raise RuntimeError("fastdl runs on the CPU only: there is no CUDA device")
+
+
+def _converter(str name, d):
+    num = d.numpy.num
+
+    def convert(Tensor input):
+        return to_type(input, num)
+    convert.__name__ = name
+    convert.__doc__ = f"Converted to {d}."
+    register(name, convert)
+
+
+for _name, _type in (("float", _types.float32), ("double", _types.float64), ("half", _types.float16), ("long", _types.int64), ("int", _types.int32),
+                     ("short", _types.int16), ("byte", _types.uint8), ("char", _types.int8), ("bool", _types.bool_)):
+    _converter(_name, _type)
+
+swapaxes = swapdims = transpose
+moveaxis = movedim
+concat = concatenate = cat
+for _function in (reshape, view, view_as, reshape_as, flatten, ravel, unflatten, unsqueeze, squeeze, permute, transpose, t, movedim, narrow, split,
+                  split_with_sizes, chunk, unbind, repeat, tile, index_select, repeat_interleave, flip, roll, clone, copy_, fill_, zero_, to, type_as, cpu, cuda):
+    register(_function.__name__, _function)
+register("swapaxes", transpose)
+register("contiguous", contiguous_)
+register("type", type_)
+register("T", property(_transposed, doc="A view with all dimensions in reverse order."))
+register("mT", property(_matrix_transposed, doc="A view with the last two dimensions exchanged."))
