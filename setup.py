@@ -141,7 +141,7 @@ setup(
         [extension(p) for p in sorted((ROOT / "fastdl").rglob("*.pyx"))],
         build_dir="build/cython",
         nthreads=JOBS,
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
+        compiler_directives={"language_level": 3, "cdivision": True,
                              "embedsignature": True, "binding": True, "freethreading_compatible": False},
     ),
     cmdclass={"build_ext": BuildExt},

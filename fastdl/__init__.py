@@ -1,1 +1,158 @@
-"""fastdl: a small, fast CPU deep-learning engine with PyTorch's API."""
+"""fastdl: a small, fast CPU deep-learning engine with PyTorch's API.
+
+The names are PyTorch's: see its documentation for what each does, and docs/architecture.md for how this works.
+"""
+
+from ._kernels import get_num_threads, set_num_threads
+from ._print import set_printoptions
+from ._tensor import Tensor, from_numpy, is_tensor
+from ._types import (
+    Size,
+    as_dtype,
+    device,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+)
+from ._types import bool_ as bool
+from ._version import __version__
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .ops.common import broadcast_to, promote_types
+from .ops.common import result_type_of as result_type
+from .ops.creation import (
+    BoolTensor,
+    DoubleTensor,
+    FloatTensor,
+    IntTensor,
+    LongTensor,
+    arange,
+    as_tensor,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .ops.creation import empty_ as empty
+from .ops.elementwise import (
+    abs,
+    add,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    ceil,
+    clamp,
+    cos,
+    cosh,
+    div,
+    eq,
+    erf,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    ge,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    log,
+    log1p,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    reciprocal,
+    relu,
+    remainder,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)
+from .ops.indexing import (
+    argsort,
+    diag,
+    diagonal,
+    gather,
+    masked_select,
+    nonzero,
+    scatter,
+    scatter_add,
+    sort,
+    take_along_dim,
+    topk,
+    tril,
+    triu,
+)
+from .ops.shape import (
+    cat,
+    chunk,
+    clone,
+    concat,
+    concatenate,
+    flatten,
+    flip,
+    hstack,
+    index_select,
+    moveaxis,
+    movedim,
+    narrow,
+    permute,
+    ravel,
+    repeat_interleave,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    swapdims,
+    t,
+    tile,
+    transpose,
+    unbind,
+    unflatten,
+    unsqueeze,
+    vstack,
+)
+
+float = float32
+double = float64
+half = float16
+long = int64
+int = int32
+short = int16
