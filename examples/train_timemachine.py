@@ -14,11 +14,11 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 BATCH, STEPS, LR, MAX_NORM = 32, 35, 1.0, 1.0
 PREFIX, WRITE = "time traveller", 60
-SETTINGS = {"hidden": 256, "tokens": 10000, "sampling": "sequential", "seed": 0}  # a checkpoint keeps them
+SETTINGS: dict[str, Any] = {"hidden": 256, "tokens": 10000, "sampling": "sequential", "seed": 0}  # a checkpoint keeps them
 QUICK = {"hidden": 32, "tokens": 4000}
 CHECKPOINT, PICTURE = "timemachine.safetensors", "timemachine.png"
 SAVE_EVERY = 100  # epochs
@@ -55,7 +55,7 @@ def natural(text: str) -> int:
     return value
 
 
-def fail(message: object) -> None:
+def fail(message: object) -> NoReturn:
     raise SystemExit(f"train_timemachine: error: {message}")
 
 
@@ -228,7 +228,7 @@ def draw(perplexities: list[float], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
     axes.semilogy(range(1, len(perplexities) + 1), perplexities)
     axes.axhline(1, color="grey", linewidth=0.8)
-    axes.set(xlabel="epoch", ylabel="perplexity", title="GRU on the characters of The Time Machine")
+    axes.set(xlabel="epoch", ylabel="perplexity", title="Character GRU: perplexity of each epoch")
     ticks = [t for t in (1, 1.5, 2, 3, 5, 10, 20, 30) if t <= 1.5 * max(perplexities)]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
@@ -271,4 +271,7 @@ from fastdl import datasets, models, nn, text  # noqa: E402
 from fastdl.nn import functional as F  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(OPTIONS))
+    try:
+        sys.exit(main(OPTIONS))
+    except KeyboardInterrupt:
+        sys.exit(130)
