@@ -56,6 +56,7 @@ typedef uint64_t ureal;
 #define MIN_NORMAL 0x1p-1022
 #define EXP_HIGH 710.0         /* exp is inf from here on, 0 below EXP_LOW */
 #define EXP_LOW -746.0
+#define EXP_LOW_NORMAL -708.0 /* exp is a normal number above */
 #define LN2_HI 0x1.62e42fefa38p-1 /* 11 zero bits at the end: n * LN2_HI is exact */
 #define LN2_LO 0x1.ef35793c76730p-45
 #define ERF_SWITCH 0.9
@@ -68,6 +69,7 @@ typedef uint32_t ureal;
 #define MIN_NORMAL 0x1p-126f
 #define EXP_HIGH 89.0f
 #define EXP_LOW -104.5f
+#define EXP_LOW_NORMAL -87.0f
 #define LN2_HI 0x1.62e4p-1f
 #define LN2_LO 0x1.7f7d1cp-20f
 #define ERF_SWITCH 0.9f
@@ -130,6 +132,16 @@ INLINE vf v_exp(vf x) {
     vf n, r = v_reduce_ln2(x, &n);
     vf y = v_fma(v_fma(V_POLY(r, EXP_C), r, V(1)), r, V(1));
     return v_ldexp(y, n);
+}
+
+/* exp(x) for x <= 0, the case of softmax: half the work of v_exp. What would be denormal is 0. The exponent comes out
+ * of the low bits of the rounding trick; NaN stays NaN through the product. */
+INLINE vf v_exp_nonpositive(vf x) {
+    vf magic = V(ROUND_MAGIC + EXP_BIAS), t = v_fma(x, V(1.44269504088896340736), magic), n = t - magic;
+    vf r = v_fma(n, V(-LN2_LO), v_fma(n, V(-LN2_HI), x));
+    vf y = v_fma(v_fma(V_POLY(r, EXP_C), r, V(1)), r, V(1));
+    vf power = (vf)((vi)t << MANT_BITS);
+    return (vf)(~(x < V(EXP_LOW_NORMAL)) & (vi)(y * power));
 }
 
 /* exp(x) - 1 where 2^n stays normal: |x| up to 88 (709) */

@@ -1,0 +1,186 @@
+"""embedding: rows of a table by index; one_hot: rows of the unit matrix."""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from numpy cimport npy_intp
+
+import numpy as np
+
+from .._kernels cimport Scratch, fdl_table, scratch
+from .._tensor cimport (Node, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+                        own_array, wants, wrap)
+from .common cimport GIL_ELEMS, MAX_DIMS, shape_of
+
+cnp.import_array()
+
+
+cdef Tensor indices(str op, Tensor input):
+    if (<object> input.a).dtype.kind not in "iu":
+        raise TypeError(f"[{op}] input: expected integers, got {input.dtype}")
+    return contiguous(cast(input, cnp.NPY_INT64))
+
+
+cdef Tensor gather_rows(Tensor weight, Tensor index):
+    """weight[index]; no history."""
+    cdef int typenum = cnp.PyArray_TYPE(weight.a), i, ndim = cnp.PyArray_NDIM(index.a)
+    cdef npy_intp shape[MAX_DIMS + 1]
+    cdef Tensor table = contiguous(weight), out
+    cdef int64_t n = cnp.PyArray_SIZE(index.a), v = cnp.PyArray_DIMS(table.a)[0], d = cnp.PyArray_DIMS(table.a)[1], bad
+    cdef const fdl_table *K = kernels(typenum)
+    for i in range(ndim):
+        shape[i] = cnp.PyArray_DIMS(index.a)[i]
+    shape[ndim] = d
+    out = empty(ndim + 1, shape, typenum)
+    cdef void *po = cnp.PyArray_DATA(out.a)
+    cdef const void *pw = cnp.PyArray_DATA(table.a)
+    cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
+    if n * d < GIL_ELEMS:
+        bad = K.embedding_fwd(po, pw, pi, n, v, d)
+    else:
+        with nogil:
+            bad = K.embedding_fwd(po, pw, pi, n, v, d)
+    if bad >= 0:
+        raise_index("embedding", index, bad, v)
+    return out
+
+
+cdef int raise_index(str op, Tensor index, int64_t at, int64_t v) except -1:
+    where = ", ".join([str(i) for i in np.unravel_index(at, (<object> index.a).shape)])
+    raise IndexError(f"[{op}] input[{where}]: expected an index in [0, {v}), got {(<object> index.a).reshape(-1)[at]}")
+
+
+@cython.final
+cdef class EmbeddingBackward0(Node):
+    """dweight[r] = sum of the gradients of all outputs that are row r. Saved: 0 the indices."""
+    cdef int64_t v, padding_idx
+    cdef bint by_frequency
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor index = self.saved(0), source = contiguous(g), dweight
+        cdef int typenum = cnp.PyArray_TYPE(source.a)
+        cdef const fdl_table *K = kernels(typenum)
+        cdef int64_t n = cnp.PyArray_SIZE(index.a), d = cnp.PyArray_DIMS(source.a)[cnp.PyArray_NDIM(source.a) - 1]
+        cdef npy_intp shape[2]
+        cdef Scratch s = scratch((n + self.v + 1) * sizeof(int64_t))
+        cdef EmbeddingGradBackward node
+        if self.by_frequency:
+            source = wrap(own_array((<object> source.a) / frequency(index, self.v)[..., None].astype(g.a.dtype)))
+        shape[0], shape[1] = self.v, d
+        dweight = empty(2, shape, typenum)
+        cdef void *pw = cnp.PyArray_DATA(dweight.a)
+        cdef const void *pd = cnp.PyArray_DATA(source.a)
+        cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
+        with nogil:
+            K.embedding_bwd(pw, pd, pi, n, self.v, d, self.padding_idx, 0, <int64_t *> s.data)
+        if grad_enabled() and wants(g):
+            node = EmbeddingGradBackward.__new__(EmbeddingGradBackward)
+            node.padding_idx, node.v, node.by_frequency = self.padding_idx, self.v, self.by_frequency
+            node.save(0, index)
+            attach(dweight, node, (edge(g),))
+        return dweight
+
+
+@cython.final
+cdef class EmbeddingGradBackward(Node):
+    """The gradient of the table is linear in that of the output; this is its transpose: rows again."""
+    cdef int64_t v, padding_idx
+    cdef bint by_frequency
+
+    def name(self):
+        return "EmbeddingDenseBackward0"
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor index = self.saved(0), rows
+        if grad_enabled() and wants(g):
+            raise NotImplementedError("[embedding] third derivatives are not implemented")
+        rows = gather_rows(g, index)
+        if self.by_frequency:
+            rows.a /= frequency(index, self.v)[..., None].astype(g.a.dtype)
+        rows.a[(<object> index.a) == self.padding_idx] = 0
+        return rows
+
+
+cdef object frequency(Tensor index, int64_t v):
+    """How often each index occurs among all, an array of index's shape."""
+    return np.bincount((<object> index.a).reshape(-1), minlength=v)[index.a]
+
+
+cdef int renormalise(Tensor weight, Tensor index, double max_norm, double norm_type) except -1:
+    """Scales the rows that are used down to max_norm, in place and not recorded, as PyTorch does."""
+    rows = np.unique(index.a)
+    if rows.size and (rows[0] < 0 or rows[rows.size - 1] >= weight.a.shape[0]):
+        return 0  # reported by the look-up
+    norm = np.linalg.norm((<object> weight.a)[rows].astype(np.float64), norm_type, axis=1)
+    long = norm > max_norm
+    weight.a[rows[long]] *= (max_norm / (norm[long] + 1e-7))[:, None].astype(weight.a.dtype)
+    bump(weight, "embedding")
+    return 0
+
+
+def embedding(Tensor input, Tensor weight, padding_idx=None, max_norm=None, double norm_type=2.0,
+              bint scale_grad_by_freq=False, bint sparse=False):
+    """Rows of a table: out[..] = weight[input[..]].
+
+    Args:
+        input: indices.
+        weight: the table.
+        padding_idx: a row that receives no gradient; negative ones count from the end.
+        max_norm: rows that are used are first scaled down, in place, to at most this norm of order norm_type.
+        scale_grad_by_freq: divide the gradient of a row by how often the row occurs in input.
+        sparse: accepted; gradients are dense.
+    Shape:
+        input (..), weight (V, D) -> (.., D).
+    Raises:
+        IndexError: an index outside [0, V). ValueError: weight is not a matrix, padding_idx outside [-V, V).
+        TypeError: input is not of integers, weight not of float32 or float64.
+    Source: torch.nn.functional.embedding.
+    """
+    cdef Tensor index = indices("embedding", input), out
+    cdef EmbeddingBackward0 node
+    cdef int64_t v, padding = -1
+    if cnp.PyArray_NDIM(weight.a) != 2:
+        raise ValueError(f"[embedding] weight: expected shape (V, D), got {shape_of(weight)}")
+    if not is_fast(cnp.PyArray_TYPE(weight.a)):
+        raise TypeError(f"[embedding] weight: expected float32 or float64, got {weight.dtype}")
+    v = cnp.PyArray_DIMS(weight.a)[0]
+    if padding_idx is not None:
+        padding = padding_idx
+        if not -v <= padding < v:
+            raise ValueError(f"[embedding] padding_idx: expected a row in [{-v}, {v}), got {padding}")
+        padding += v if padding < 0 else 0
+    if max_norm is not None:
+        renormalise(weight, index, max_norm, norm_type)
+    out = gather_rows(weight, index)
+    if grad_enabled() and wants(weight):
+        node = EmbeddingBackward0.__new__(EmbeddingBackward0)
+        node.v, node.padding_idx, node.by_frequency = v, padding, scale_grad_by_freq
+        node.save(0, index)
+        attach(out, node, (edge(weight),))
+    return out
+
+
+def one_hot(Tensor tensor, int64_t num_classes=-1):
+    """out[.., c] = 1 where c is the index, else 0, as int64.
+
+    Args:
+        tensor: indices.
+        num_classes: size of the new dimension; -1: largest index + 1.
+    Shape:
+        (..) -> (.., num_classes).
+    Raises:
+        IndexError: an index is negative or >= num_classes. ValueError: num_classes < -1, or unknown for no indices.
+        TypeError: not integers.
+    """
+    cdef Tensor index = indices("one_hot", tensor)
+    flat = (<object> index.a).reshape(-1)
+    if num_classes < -1 or num_classes == 0 and flat.size or num_classes == -1 and flat.size == 0:
+        raise ValueError(f"[one_hot] num_classes: expected the number of classes, or -1 to take it from the indices, "
+                         f"got {num_classes} for {flat.size} indices")
+    classes = int(flat.max()) + 1 if num_classes == -1 else num_classes
+    wrong = (flat < 0) | (flat >= classes)
+    if wrong.any():
+        raise_index("one_hot", index, int(np.argmax(wrong)), classes)
+    out = np.zeros((flat.size, classes), np.int64)
+    out[np.arange(flat.size), flat] = 1
+    return wrap(own_array(out.reshape((<object> index.a).shape + (classes,))))
