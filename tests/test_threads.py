@@ -1,0 +1,358 @@
+"""The thread pool: made when needed, gone when not wanted, unharmed by fork, and sized by what the process may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import _kernels
+
+from .process import DEEP, ROOT, SANITIZED, run, start
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's files")
+
+# `work()` runs kernels in all threads and checks what they did; `tasks()` is the number of OS threads, once it is `n`
+SETUP = """
+import os, sys, time
+import numpy as np
+import fastdl
+a = np.random.default_rng(0).standard_normal((300, 200)).astype(np.float32)
+x = fastdl.from_numpy(a)
+product = a @ a.T
+def work():
+    y = x @ x.T
+    assert np.allclose(y.numpy(), product, atol=1e-3)
+    z = fastdl.ones(300000) * 2 + 1
+    assert float(z.sum()) == 900000
+def tasks(n):
+    for _ in range(200):  # an ended thread stays in the list for an instant
+        if len(os.listdir("/proc/self/task")) == n:
+            return n
+        time.sleep(0.01)
+    return len(os.listdir("/proc/self/task"))
+"""
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def same_threads_after():
+    before = fastdl.get_num_threads()
+    yield
+    fastdl.set_num_threads(before)
+
+
+def busy_work() -> None:
+    x = fastdl.ones(400, 400)
+    assert float((x @ x).sum()) == 400**3
+
+
+# how many threads there are
+
+
+@linux
+def test_no_thread_is_made_at_import_and_the_pool_follows_the_count():
+    code = SETUP + """
+assert tasks(1) == 1, "made at import"
+fastdl.set_num_threads(3); assert tasks(1) == 1, "made before they are needed"
+work(); assert tasks(3) == 3
+fastdl.set_num_threads(2); assert tasks(2) == 2
+fastdl.set_num_threads(1); assert tasks(1) == 1
+work(); assert tasks(1) == 1
+fastdl.set_num_threads(2); work(); assert tasks(2) == 2
+print("ok")
+"""
+    assert run(code, **ONE_BLAS_THREAD) == "ok"
+
+
+def test_set_num_threads_is_what_get_num_threads_says():
+    for n in (1, 2, 3, 7, np.int64(2)):
+        fastdl.set_num_threads(n)
+        assert fastdl.get_num_threads() == n
+        busy_work()
+        assert _kernels.pool_size() <= n - 1
+
+
+@pytest.mark.parametrize("bad", [0, -1, -(10**30)])
+def test_a_count_below_one_is_refused(bad: int):
+    before = fastdl.get_num_threads()
+    with pytest.raises(ValueError, match=r"\[set_num_threads\] n: expected at least 1, got " + str(bad)):
+        fastdl.set_num_threads(bad)
+    assert fastdl.get_num_threads() == before
+
+
+@pytest.mark.parametrize("bad", ["2", 1.5, None, True])
+def test_a_count_that_is_no_whole_number_is_refused(bad: object):
+    with pytest.raises(TypeError, match="expected a whole number, got " + repr(bad)):
+        fastdl.set_num_threads(bad)
+
+
+def test_huge_counts_are_capped():
+    fastdl.set_num_threads(10**20)
+    assert fastdl.get_num_threads() == 256
+    fastdl.set_num_threads(1)
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "1.5", "2 threads", "\u00b2", "9" * 5000])
+def test_a_nonsense_environment_variable_is_an_import_error_that_names_it(value: str):
+    result = start("import fastdl", FASTDL_NUM_THREADS=value)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"ImportError: FASTDL_NUM_THREADS={value}: expected a whole number >= 1"
+
+
+def test_the_environment_variable_sets_the_count():
+    code = "import fastdl; from fastdl import _kernels; print(fastdl.get_num_threads(), _kernels.threads_why())"
+    assert run(code, FASTDL_NUM_THREADS="3") == "3 FASTDL_NUM_THREADS"
+    assert run(code, FASTDL_NUM_THREADS="").split()[0] == str(_kernels.default_num_threads()[0])
+
+
+# the default: affinity and the container's quota
+
+COUNT = "from fastdl import _kernels; print(*_kernels.default_num_threads(), sep='; ')"
+PLENTY = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def cgroup(root: Path, line: str, files: dict[str, str]) -> str:
+    """A root folder for FASTDL_CGROUP_ROOT: /proc/self/cgroup with this text, and these files below /sys/fs/cgroup."""
+    files = {"proc/self/cgroup": line, **{"sys/fs/cgroup/" + name: text for name, text in files.items()}}
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return str(root)
+
+
+def v1(folder: str, quota: int, period: int = 100000) -> dict[str, str]:
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": f"{period}\n"}
+
+
+CGROUPS = {  # /proc/self/cgroup, the files, the quota in CPUs
+    "v2": ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
+    "v2 below the root": ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "25000 100000\n"}, 0.25),
+    "v2, own limit the smaller": ("0::/a/b\n", {"a/b/cpu.max": "10000 100000\n", "a/cpu.max": "90000 100000\n"}, 0.1),
+    "v2, the host's path in a container": ("0::/docker/f00\n", {"cpu.max": "70000 100000\n"}, 0.7),
+    "v2 beside v1": ("1:cpu:/\n0::/x\n", {"unified/x/cpu.max": "30000 100000\n"}, 0.3),
+    "v1": ("4:cpu,cpuacct:/\n", v1("cpu,cpuacct", 20000), 0.2),
+    "v1 below the root": ("7:memory:/m\n4:cpuacct,cpu:/a\n", v1("cpu/a", 40000, 50000), 0.8),
+    "v1 without a limit": ("4:cpu:/\n", v1("cpu", -1), None),
+    "v1, other controller": ("4:cpuset:/\n", v1("cpu", 10000), None),
+    "v2 without a limit": ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+    "v2, more than there is": ("0::/\n", {"cpu.max": "100000000 100000\n"}, 1000.0),
+    "nonsense": ("no colon\n::\n0::\n\n", {"cpu.max": "0 0\n"}, None),
+    "no files": ("0::/gone\n", {}, None),
+}
+
+
+@linux
+@pytest.mark.parametrize("name", CGROUPS)
+def test_the_default_respects_the_quota_of_the_container(name: str, tmp_path: Path):
+    line, files, quota = CGROUPS[name]
+    count, why = run(COUNT, FASTDL_CGROUP_ROOT=cgroup(tmp_path, line, files)).split("; ")
+    assert int(count) == (PLENTY if quota is None else min(PLENTY, max(1, -int(-quota // 1))))
+    assert why.endswith("no cgroup quota" if quota is None else f"cgroup quota is {quota:.4g} CPUs")
+
+
+@linux
+@pytest.mark.skipif(PLENTY < 2, reason="needs two CPUs")
+@pytest.mark.parametrize("quota, count", [(100000, 1), (100001, 2), (150000, 2), (200000, 2), (99999, 1)])
+def test_a_quota_is_rounded_up(quota: int, count: int, tmp_path: Path):
+    root = cgroup(tmp_path, "0::/\n", {"cpu.max": f"{quota} 100000\n"})
+    assert run(COUNT, FASTDL_CGROUP_ROOT=root).startswith(f"{count}; ")
+
+
+@linux
+@pytest.mark.skipif(not shutil.which("taskset"), reason="needs taskset")
+def test_the_default_respects_the_affinity_mask():
+    cpu = str(min(os.sched_getaffinity(0)))
+    assert run(COUNT, before=["taskset", "-c", cpu]).startswith("1; affinity allows 1 CPU, ")
+    assert run(SETUP + "fastdl.set_num_threads(3); work(); print('ok')", before=["taskset", "-c", cpu]) == "ok"
+
+
+# refused threads
+
+REFUSAL = """
+import resource, warnings
+def refuse():
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    if os.getuid() == 0:
+        os.setuid(65534)  # limits do not hold for root
+"""
+
+
+@linux
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer needs its own threads")
+def test_refused_threads_are_done_without_and_reported_once():
+    code = SETUP + REFUSAL + """
+fastdl.set_num_threads(3)
+refuse()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(5): work()
+    for _ in range(1000): pass
+print([str(w.message) for w in caught], fastdl.get_num_threads(), tasks(1))
+"""
+    said = "the system refused 2 of fastdl's 3 threads; going on with fewer"
+    assert run(code, **ONE_BLAS_THREAD) == f"{[said]} 3 1"
+
+
+# fork
+
+FORK = SETUP + """
+import signal
+def child():
+    status = 1
+    try:
+        signal.alarm(20)
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+def fork_and_work(times):
+    for i in range(times):
+        pid = os.fork()
+        if not pid:
+            child()
+        assert os.waitpid(pid, 0)[1] == 0, f"child {i} failed or hung"
+fastdl.set_num_threads(3)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes_and_so_does_the_parent_after_it():
+    run(FORK + f"work(); fork_and_work({50 * DEEP}); work()", timeout=600, **ONE_BLAS_THREAD)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_forked_while_other_threads_compute_works():
+    code = FORK + f"""
+import threading
+stop = False
+def load():
+    while not stop: work()
+threads = [threading.Thread(target=load) for _ in range(2)]
+for t in threads: t.start()
+try:
+    fork_and_work({50 * DEEP})
+finally:
+    stop = True
+for t in threads: t.join()
+"""
+    run(code, before=(), timeout=600, PYTHONWARNINGS="ignore", **ONE_BLAS_THREAD)
+
+
+@linux
+def test_a_child_makes_its_own_threads():
+    code = FORK + """
+work()
+pid = os.fork()
+if not pid:
+    ok = tasks(1) == 1
+    work()
+    os._exit(0 if ok and tasks(3) == 3 else 1)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    run(code, **ONE_BLAS_THREAD)
+
+
+def test_multiprocessing_by_fork_works_after_parallel_work():
+    code = SETUP + """
+import multiprocessing as mp
+def square(i):
+    x = fastdl.full((200, 200), float(i))
+    return float((x @ x).sum())
+fastdl.set_num_threads(2); work()
+with mp.get_context("fork").Pool(2) as pool:
+    assert pool.map(square, range(8)) == [float(i * i) * 200**3 for i in range(8)]
+"""
+    run(code, PYTHONWARNINGS="ignore")
+
+
+# several Python threads
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_four_python_threads_at_once_get_the_right_results(n: int):
+    fastdl.set_num_threads(n)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((120 + 40 * i, 90)).astype(np.float32) for i in range(4)]
+    alone = [(fastdl.from_numpy(a) @ fastdl.from_numpy(a).T).numpy() for a in arrays]
+    wrong: list[int] = []
+
+    def load(i: int) -> None:
+        for _ in range(20 * DEEP):
+            x = fastdl.from_numpy(arrays[i])
+            if not np.array_equal((x @ x.T).numpy(), alone[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=load, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+
+
+def test_set_num_threads_while_others_compute_is_safe():
+    stop = False
+
+    def load() -> None:
+        while not stop:
+            busy_work()
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for i in range(50 * DEEP):
+        fastdl.set_num_threads(1 + i % 4)
+    stop = True
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+# costs
+
+
+@pytest.mark.skipif(SANITIZED, reason="times")
+def test_idle_workers_sleep():
+    fastdl.set_num_threads(3)
+    busy_work()
+    time.sleep(0.05)
+    used = []
+    for _ in range(5):
+        before = time.process_time()
+        time.sleep(0.2)
+        used.append(time.process_time() - before)
+    assert min(used) < 0.01 * 0.2
+
+
+@linux
+def test_signals_go_to_the_programs_own_threads():
+    code = SETUP + """
+fastdl.set_num_threads(3); work()
+blocked = []
+for task in os.listdir("/proc/self/task"):
+    if int(task) != os.getpid():
+        status = open(f"/proc/self/task/{task}/status").read()
+        blocked.append(int(status.split("SigBlk:")[1].split()[0], 16))
+assert len(blocked) == 2 and all(mask >> 1 & 1 and mask >> 14 & 1 for mask in blocked), blocked  # SIGINT, SIGTERM
+"""
+    run(code, **ONE_BLAS_THREAD)
+
+
+@pytest.mark.skipif(not shutil.which("cc") or not (ROOT / "csrc").exists(), reason="needs a C compiler and csrc")
+def test_the_pool_under_load_in_c(tmp_path: Path):
+    csrc, program = ROOT / "csrc", tmp_path / "pool_stress"
+    sources = [ROOT / "tests/csrc/pool_stress.c", csrc / "parallel.c", csrc / "cpus.c", csrc / "alloc.c"]
+    subprocess.run(["cc", "-std=gnu11", "-O2", "-I", csrc, *sources, "-lpthread", "-o", program], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
