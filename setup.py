@@ -36,7 +36,8 @@ ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
            "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
 CYTHON_FLAGS = ["-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
-LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]  # no symbol tables: half the size
+# no symbol tables: half the size
+LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
 
 NO_COMPILER = """
 fastdl: a small test program cannot be compiled, and fastdl is built from source here:
@@ -87,7 +88,8 @@ class BuildExt(build_ext):
         csrc, temp = ROOT / "csrc", Path(self.build_temp)
         isas = {name: row for name, row in ISAS.items() if self.compiles(row[0])}
         partial = [("FDL_PARTIAL", None)] if os.environ.get("FDL_PARTIAL") else []
-        rows = [f'FDL_ISA_ROW({name}, {level}, "{" ".join(C_FLAGS[:2] + flags)}")' for name, (flags, level) in isas.items()]
+        rows = [f'FDL_ISA_ROW({name}, {level}, "{" ".join(C_FLAGS[:2] + flags)}")'
+                for name, (flags, level) in isas.items()]
         write_if_changed(temp / "isa.def", "\n".join([*rows, f"/* macros: {partial} */", ""]))
         headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def", Path(__file__)]
         kernels = sorted(p.name for p in csrc.glob("*.c") if p.name not in ONCE)
@@ -131,7 +133,8 @@ class BuildExt(build_ext):
 def extension(path: Path) -> Extension:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return Extension(name, [str(path.relative_to(ROOT))], include_dirs=["csrc", numpy.get_include()],
-                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], extra_compile_args=CYTHON_FLAGS, extra_link_args=LINK_FLAGS,
+                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+                     extra_compile_args=CYTHON_FLAGS, extra_link_args=LINK_FLAGS,
                      libraries=["m", "pthread"] if path.stem == "_kernels" else [])
 
 

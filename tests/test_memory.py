@@ -31,7 +31,10 @@ def live() -> int:
     return memory.stats()["live_bytes"]
 
 
-@pytest.mark.parametrize("shape", [(1,), (7,), (16,), (17,), (3, 5), (1000,), (33, 1001), (0,), (5, 0, 3), (), (2 * MB,)])
+SHAPES = [(1,), (7,), (16,), (17,), (3, 5), (1000,), (33, 1001), (0,), (5, 0, 3), (), (2 * MB,)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype, size", [(fastdl.float32, 4), (fastdl.float64, 8)])
 def test_live_bytes_are_exact(shape: tuple[int, ...], dtype: object, size: int):
     before = memory.stats()
@@ -253,9 +256,8 @@ def test_several_threads_share_the_allocator():
         kept: list[fastdl.Tensor] = []
         for i in range(400 * DEEP):
             kept.append(fastdl.empty(rng.choice([1, 50, 3000, 60_000])).fill_(seed))
-            if len(kept) > 8:
-                if (kept.pop(rng.randrange(len(kept))).numpy() != seed).any():
-                    wrong.append(i)
+            if len(kept) > 8 and (kept.pop(rng.randrange(len(kept))).numpy() != seed).any():
+                wrong.append(i)
 
     threads = [threading.Thread(target=load, args=(seed,)) for seed in range(4)]
     for thread in threads:
