@@ -13,8 +13,7 @@ import pytest
 
 import fastdl
 from fastdl import memory
-
-from .process import DEEP, SANITIZED, run
+from tests.process import DEEP, SANITIZED, run
 
 MB = 1 << 20
 

@@ -15,8 +15,7 @@ import pytest
 
 import fastdl
 from fastdl import _kernels
-
-from .process import DEEP, ROOT, SANITIZED, run, start
+from tests.process import DEEP, ROOT, SANITIZED, run, start
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's files")
 
