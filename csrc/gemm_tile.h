@@ -7,7 +7,7 @@
 #include "vec.h"
 
 /* Accumulators leave room for one vector of b per column and a broadcast of a: 24 of 32 registers, 12 of 16. */
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if VREGS == 32
 #define TILE_ACCS 24
 #else
 #define TILE_ACCS 12

@@ -32,6 +32,12 @@ typedef int32_t ireal;
 #define VB 16
 #endif
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define VREGS 32 /* vector registers */
+#else
+#define VREGS 16
+#endif
+
 enum {
     VL = VB / sizeof(real), /* elements of a hardware vector */
     LANES = 16,             /* partial results of every reduction, on every ISA and for both types */
@@ -83,6 +89,18 @@ INLINE vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+
+#if defined(__AVX512F__)
+#define HAS_SCALE 1
+/* x 2^n for integer-valued n, rounded once */
+INLINE vf v_scale(vf x, vf n) {
+#ifdef FDL_F64
+    return (vf)_mm512_scalef_pd((__m512d)x, (__m512d)n);
+#else
+    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);
+#endif
+}
+#endif
 
 /* scalar twin of v_fma */
 INLINE real s_fma(real a, real b, real c) {

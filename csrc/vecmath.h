@@ -102,12 +102,10 @@ INLINE vf v_pow2(vi n) { return (vf)((n + EXP_BIAS) << MANT_BITS); }
 
 /* x 2^n, rounded once, for |x| in [0.5, 2] and integer-valued n down to twice the smallest exponent */
 INLINE vf v_ldexp(vf x, vf n) {
-#if defined(__AVX512F__) && defined(FDL_F64)
-    return (vf)_mm512_scalef_pd((__m512d)x, (__m512d)n);
-#elif defined(__AVX512F__)
-    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);
+#if defined(HAS_SCALE)
+    return v_scale(x, n);
 #else
-    vf half = v_round(n * V(0.5)); /* the first product is exact, so the result has one rounding like scalef's */
+    vf half = v_round(n * V(0.5)); /* the first product is exact, so the result has one rounding like v_scale's */
     return x * v_pow2(v_to_int(half)) * v_pow2(v_to_int(n - half));
 #endif
 }
