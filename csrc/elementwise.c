@@ -138,7 +138,10 @@ INLINE vf apply_unary(int op, vf x, vf p, vf q) {
     case FDL_GELU: return v_gelu(x);
     case FDL_GELU_TANH: return v_gelu_tanh(x);
     case FDL_SILU: return x * v_sigmoid(x);
-    case FDL_SOFTPLUS: return v_sel(x * p > q, x, v_log1p(v_exp(x * p)) / p);
+    case FDL_SOFTPLUS: { /* log1p(exp(z)) without overflow, whatever the threshold */
+        vf z = x * p;
+        return v_sel(z > q, x, (v_max(z, zero) + v_log1p(v_exp(-v_abs(z)))) / p);
+    }
     case FDL_ERF: return v_erf(x);
     case FDL_SIGN: return v_sel(x > zero, one, v_sel(x < zero, -one, zero));
     case FDL_CLAMP: return v_min(v_max(x, p), q);

@@ -2,136 +2,254 @@
  *
  * Order of summation (the same on every ISA with FMA and for any number of threads): k is cut into equal blocks of at
  * most MATMUL_K_BLOCK; a block is one chain of fused multiply-adds from 0 over rising k; blocks join in order, after the
- * value that c held when accumulating; then bias, then activation.
+ * value that c held when accumulating; then bias, then activation. matmul_dot.h has the one exception.
  * Accuracy: |error| <= 2 k u (|a| |b|). NaN and inf travel as in plain loops: nothing is skipped for a zero.
  *
- * Method: c is cut into panels of TILE_COLS columns and these into register tiles (gemm_tile.h), the unit of work;
- * a range of units is done panel by panel. Row-major b is read in place, else a panel of it is packed [k, columns] by the
- * thread that needs it, into its own scratch; a is read in place by its two strides. */
+ * Method: one operand is the row side, read element by element, the other the vector side, read in vectors; c is cut into
+ * panels of up to TILE_COLS columns of the vector side and these into register tiles (gemm_tile.h), the unit of work.
+ * Usually a is the row side and b the vector side. Where the problem is `swapped` (transposed as a whole), b is the row
+ * side and tiles are transposed when stored: that saves packing the larger operand.
+ * A panel is packed [k, columns] where its elements are not adjacent, or lie on so many pages that reading them in place
+ * costs more; row tiles are packed [k, rows] where their rows are not contiguous. Each thread packs what it needs. */
 #include "fastdl.h"
 #include "gemm_tile.h"
 #include "tune.h"
 
 typedef struct plan {
-    const fdl_matmul_args *args;
-    int64_t m, batch;                  /* after a shared b was folded into m */
-    int64_t row_a, col_a, row_b, col_b; /* strides of op(a) [m,k] and op(b) [k,n] */
-    int64_t panels, row_tiles;         /* row_tiles of each panel */
-    int64_t k_blocks, k_block;
-    int pack;                          /* b is packed */
+    real *c;
+    const real *a, *b, *bias;           /* a: row side; bias is by columns, by rows when swapped */
+    int64_t m, n, k, batch;             /* n: of the vector side */
+    int64_t row_a, col_a, row_b, col_b; /* strides of the row side [m,k] and the vector side [k,n] */
+    int64_t ldc, stride_a, stride_b, stride_c;
+    int64_t panels, panel_vecs, wide_panels; /* a panel has panel_vecs vectors, the first wide_panels one more */
+    int64_t row_tiles, tile_rows, tall_tiles; /* a tile has tile_rows rows, the first tall_tiles one more */
+    int64_t k_block, scratch;           /* scratch: elements per thread */
+    real *buffer;
+    int group;                          /* panels that share a pass over the row side */
+    int pack_a, pack_b, swapped, accumulate, activation;
 } plan;
 
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+INLINE int64_t panel_start(const plan *p, int64_t j) { return (j * p->panel_vecs + min_i64(j, p->wide_panels)) * VL; }
+INLINE int64_t tile_start(const plan *p, int64_t i) { return i * p->tile_rows + min_i64(i, p->tall_tiles); }
 
-static plan make_plan(const fdl_matmul_args *x) {
-    plan p = {.args = x, .m = x->m, .batch = x->batch};
-    if (p.batch > 1 && !x->stride_b && !x->trans_a && x->stride_a == x->m * x->lda && x->stride_c == x->m * x->ldc) {
-        p.m *= p.batch;
-        p.batch = 1;
-    }
-    p.row_a = x->trans_a ? 1 : x->lda;
-    p.col_a = x->trans_a ? x->lda : 1;
-    p.row_b = x->trans_b ? 1 : x->ldb;
-    p.col_b = x->trans_b ? x->ldb : 1;
-    p.panels = ceil_div(x->n, TILE_COLS);
-    /* all panels have as many tiles as the widest, so that a unit is found by division; a narrow panel's tiles hold
-     * more rows and its last units are empty */
-    p.row_tiles = ceil_div(p.m, tile_rows((int)ceil_div(min_i64(x->n, TILE_COLS), VL)));
-    p.k_blocks = ceil_div(x->k, MATMUL_K_BLOCK);
-    p.k_block = p.k_blocks ? ceil_div(x->k, p.k_blocks) : 0;
-    p.pack = x->trans_b && x->n > 1;
-    return p;
+static void swap_sides(plan *p) {
+    const real *x = p->a;
+    p->a = p->b;
+    p->b = x;
+    int64_t row_a = p->row_a, col_a = p->col_a, m = p->m, stride_a = p->stride_a;
+    p->row_a = p->col_b;
+    p->col_a = p->row_b;
+    p->row_b = col_a;
+    p->col_b = row_a;
+    p->m = p->n;
+    p->n = m;
+    p->stride_a = p->stride_b;
+    p->stride_b = stride_a;
+    p->swapped = 1;
 }
 
-INLINE int64_t panel_elements(const plan *p) { return p->k_block * TILE_COLS; }
-
-/* out[k][width] = b[p*row_b + j*col_b], columns from `cols` on are 0 */
-static void pack_panel(real *out, const real *b, int64_t row_b, int64_t col_b, int64_t k, int cols, int width) {
-    if (col_b == 1) {
-        for (int64_t p = 0; p < k; p++)
-            for (int j = 0; j < width; j += VL)
-                v_store(out + p * width + j, v_load_n(b + p * row_b + j, cols - j < VL ? cols - j : VL));
-        return;
+static void make_plan(plan *p, const fdl_matmul_args *x) {
+    *p = (plan){.c = x->c, .a = x->a, .b = x->b, .bias = x->bias, .m = x->m, .n = x->n, .k = x->k, .batch = x->batch,
+                .ldc = x->ldc, .stride_a = x->stride_a, .stride_b = x->stride_b, .stride_c = x->stride_c,
+                .accumulate = x->accumulate, .activation = x->activation, .buffer = x->scratch};
+    if (p->batch > 1 && !x->stride_b && !x->trans_a && x->stride_a == x->m * x->lda && x->stride_c == x->m * x->ldc) {
+        p->m *= p->batch; /* one product of all rows */
+        p->batch = 1;
     }
-    for (int64_t p = 0; p < k; p += VL) { /* row_b == 1: columns are contiguous */
-        int depth = (int)min_i64(k - p, VL);
-        for (int j = 0; j < width; j += VL) {
-            vf x[VL];
-            if (depth == VL && j + VL <= cols)
-                UNROLL for (int i = 0; i < VL; i++) x[i] = v_load(b + (j + i) * col_b + p);
-            else
-                UNROLL for (int i = 0; i < VL; i++)
-                    x[i] = j + i < cols ? v_load_n(b + (j + i) * col_b + p, depth) : v_zero();
-            v_transpose(x);
-            if (depth == VL)
+    p->row_a = x->trans_a ? 1 : x->lda;
+    p->col_a = x->trans_a ? x->lda : 1;
+    p->row_b = x->trans_b ? 1 : x->ldb;
+    p->col_b = x->trans_b ? x->ldb : 1;
+    if (x->trans_b && (x->trans_a || (p->m < MATMUL_SWAP_MAX && p->m < p->n))) swap_sides(p);
+
+    int64_t k_blocks = p->k > MATMUL_K_BLOCK ? ceil_div(p->k, MATMUL_K_BLOCK) : 1;
+    p->k_block = k_blocks == 1 ? p->k : ceil_div(p->k, k_blocks);
+    int64_t vecs = ceil_div(p->n, VL);
+    p->panels = ceil_div(vecs, TILE_VECS);
+    p->panel_vecs = p->panels == 1 ? vecs : vecs / p->panels;
+    p->wide_panels = vecs - p->panels * p->panel_vecs;
+    p->row_tiles = ceil_div(p->m, tile_rows((int)p->panel_vecs + (p->wide_panels > 0)));
+    p->tile_rows = p->m / p->row_tiles;
+    p->tall_tiles = p->m - p->tile_rows * p->row_tiles;
+
+    p->group = MATMUL_GROUP_COLS / TILE_COLS;
+    if (p->group > p->panels) p->group = (int)p->panels;
+    int64_t row_bytes = p->row_b * (int64_t)sizeof(real);
+    p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && p->k * row_bytes > MATMUL_PACK_BYTES);
+    p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
+    p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * MATMUL_PACK_TILES * TILE_ROWS_MAX);
+    p->scratch = (p->scratch + 15) / 16 * 16;
+}
+
+/* out[k][width] = b[p*row_b + j*col_b] with rows contiguous (col_b == 1); columns from `cols` on are 0 */
+static void pack_rows(real *out, const real *b, int64_t row_b, int64_t k, int cols, int width) {
+    for (int64_t p = 0; p < k; p++, b += row_b, out += width) {
+        int j = 0;
+        for (; j + VL <= cols; j += VL) v_store(out + j, v_load(b + j));
+        if (j < width) v_store(out + j, v_load_n(b + j, cols - j));
+    }
+}
+
+/* the same with columns contiguous (row_b == 1) */
+static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int cols, int width) {
+    for (int j = 0; j < width; j += VL) {
+        const real *src = b + j * col_b;
+        int64_t p = 0;
+        vf x[VL];
+        if (j + VL <= cols)
+            for (; p + VL <= k; p += VL) {
+                UNROLL for (int i = 0; i < VL; i++) x[i] = v_load(src + i * col_b + p);
+                v_transpose(x);
                 UNROLL for (int i = 0; i < VL; i++) v_store(out + (p + i) * width + j, x[i]);
-            else
-                UNROLL for (int i = 0; i < VL; i++)
-                    if (i < depth) v_store(out + (p + i) * width + j, x[i]);
+            }
+        for (; p < k; p += VL) {
+            int depth = (int)min_i64(k - p, VL);
+            UNROLL for (int i = 0; i < VL; i++) x[i] = j + i < cols ? v_load_n(src + i * col_b + p, depth) : v_zero();
+            v_transpose(x);
+            UNROLL for (int i = 0; i < VL; i++)
+                if (i < depth) v_store(out + (p + i) * width + j, x[i]);
         }
     }
+}
+
+/* Tiles [first, last) of the row side, a given at k0, packed one after the other as [k][rows]. */
+static void pack_tiles(const plan *p, real *out, const real *a, int64_t first, int64_t last, int64_t depth) {
+    int64_t start = tile_start(p, first);
+    for (int64_t i = first; i < last; i++) {
+        int64_t row = tile_start(p, i);
+        int rows = (int)(tile_start(p, i + 1) - row);
+        const real *src = a + row * p->row_a;
+        real *dst = out + (row - start) * depth;
+        for (int64_t q = 0; q < depth; q++, src += p->col_a, dst += rows)
+            for (int r = 0; r < rows; r += VL) {
+                int n = rows - r < VL ? rows - r : VL;
+                v_store_n(dst + r, v_load_n(src + r, n), n);
+            }
+    }
+}
+
+INLINE vf activation(int kind, vf x) {
+    switch (kind) {
+    case FDL_ACT_RELU: return v_max(x, v_zero());
+    }
+    return x;
 }
 
 /* activation of a finished tile, while it is in L1 */
-static void activate(int activation, real *c, int64_t ldc, int64_t rows, int64_t cols) {
+static void activate(int kind, real *c, int64_t ldc, int64_t rows, int64_t cols) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < cols; j += VL) {
             int n = (int)min_i64(cols - j, VL);
-            vf x = v_load_n(c + r * ldc + j, n);
-            switch (activation) {
-            case FDL_ACT_RELU: x = v_max(x, v_zero()); break;
-            }
-            v_store_n(c + r * ldc + j, x, n);
+            v_store_n(c + r * ldc + j, activation(kind, v_load_n(c + r * ldc + j, n)), n);
         }
 }
 
-/* row tiles [first, last) of one panel of one matrix; c, a, b, bias are at the panel's first row and column */
-static void panel_product(const plan *p, real *c, const real *a, const real *b, const real *bias, int cols,
-                          int64_t first, int64_t last, real *packed) {
-    const fdl_matmul_args *x = p->args;
-    int vecs = (cols + VL - 1) / VL;
-    int64_t tile_count = ceil_div(p->m, tile_rows(vecs));
-    last = min_i64(last, tile_count);
-    if (first >= last) return;
-    int64_t rows = p->m / tile_count, longer = p->m % tile_count; /* the first `longer` tiles have one row more */
-    int64_t k0 = 0;
-    do {
-        int64_t depth = min_i64(x->k - k0, p->k_block);
-        int done = k0 + depth >= x->k;
-        tile_args t = {.b = b + k0 * p->row_b, .row_a = p->row_a, .col_a = p->col_a, .ldb = p->row_b, .ldc = x->ldc,
-                       .k = depth, .last = cols - (vecs - 1) * VL, .accumulate = x->accumulate || k0 > 0,
-                       .bias = done ? bias : 0};
-        if (p->pack) {
-            pack_panel(packed, t.b, p->row_b, p->col_b, depth, cols, vecs * VL);
-            t.b = packed;
-            t.ldb = vecs * VL;
+/* c[j][i] (+)= tile[i][j], the end of a swapped tile: rows <= TILE_ROWS_MAX, tile rows of `width` elements */
+static void store_transposed(const real *tile, int rows, int cols, int width, real *c, int64_t ldc, int accumulate,
+                             const real *bias, int kind) {
+    for (int r = 0; r < rows; r += VL) {
+        int n = rows - r < VL ? rows - r : VL;
+        vf add = bias ? v_load_n(bias + r, n) : v_zero();
+        for (int j = 0; j < cols; j += VL) {
+            vf x[VL];
+            UNROLL for (int i = 0; i < VL; i++) x[i] = i < n ? v_load(tile + (r + i) * width + j) : v_zero();
+            v_transpose(x);
+            UNROLL for (int i = 0; i < VL; i++)
+                if (j + i < cols) {
+                    real *to = c + (j + i) * ldc + r;
+                    vf y = x[i];
+                    if (accumulate) y += v_load_n(to, n);
+                    if (bias) y += add;
+                    if (kind) y = activation(kind, y);
+                    v_store_n(to, y, n);
+                }
         }
+    }
+}
+
+/* one k block of one tile: columns from `column` on, rows from `row` on */
+INLINE void tile_block(const plan *p, tile_args *t, real *c, int64_t row, int rows, int64_t column, int cols, int vecs,
+                       int begun, int done) {
+    int accumulate = p->accumulate || begun;
+    int kind = done ? p->activation : FDL_ACT_NONE;
+    t->last = cols - (vecs - 1) * VL;
+    if (!p->swapped) {
+        t->c = c + row * p->ldc + column;
+        t->accumulate = accumulate;
+        t->bias = done && p->bias ? p->bias + column : 0;
+        tile_run(t, rows, vecs);
+        if (kind) activate(kind, t->c, p->ldc, rows, cols);
+        return;
+    }
+    real tile[TILE_ACCS * VL] __attribute__((aligned(VB)));
+    t->c = tile;
+    t->ldc = vecs * VL;
+    tile_run(t, rows, vecs);
+    store_transposed(tile, rows, cols, vecs * VL, c + column * p->ldc + row, p->ldc, accumulate,
+                     done && p->bias ? p->bias + row : 0, kind);
+}
+
+/* panels [panel, panel + count) x row tiles [first, last) of one matrix */
+static void group_product(const plan *p, int64_t matrix, int64_t panel, int count, int64_t first, int64_t last,
+                          real *scratch) {
+    real *c = p->c + matrix * p->stride_c;
+    real *packed_b = scratch, *packed_a = scratch + p->pack_b * p->k_block * p->group * TILE_COLS;
+    int64_t start = panel_start(p, panel), k0 = 0;
+    do {
+        int64_t depth = min_i64(p->k - k0, p->k_block);
+        const real *a = p->a + matrix * p->stride_a + k0 * p->col_a;
+        const real *b = p->b + matrix * p->stride_b + k0 * p->row_b;
+        tile_args t = {.row_a = p->row_a, .col_a = p->col_a, .ldb = p->row_b, .ldc = p->ldc, .k = depth};
+        for (int j = 0; p->pack_b && j < count; j++) {
+            int64_t column = panel_start(p, panel + j);
+            int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
+            real *to = packed_b + (column - start) * depth;
+            if (p->col_b == 1) pack_rows(to, b + column, p->row_b, depth, cols, width);
+            else pack_columns(to, b + column * p->col_b, p->col_b, depth, cols, width);
+        }
+        int64_t packed_row = 0, packed_until = first;
         for (int64_t i = first; i < last; i++) {
-            int64_t row = i * rows + min_i64(i, longer);
-            int height = (int)(rows + (i < longer));
-            t.a = a + row * p->row_a + k0 * p->col_a;
-            t.c = c + row * x->ldc;
-            tile_run(&t, height, vecs);
-            if (done && x->activation) activate(x->activation, t.c, x->ldc, height, cols);
+            int64_t row = tile_start(p, i);
+            int rows = (int)(tile_start(p, i + 1) - row);
+            if (p->pack_a) {
+                if (i == packed_until) {
+                    packed_until = min_i64(last, i + MATMUL_PACK_TILES);
+                    packed_row = row;
+                    pack_tiles(p, packed_a, a, i, packed_until, depth);
+                }
+                t.a = packed_a + (row - packed_row) * depth;
+                t.row_a = 1;
+                t.col_a = rows;
+            } else {
+                t.a = a + row * p->row_a;
+            }
+            for (int j = 0; j < count; j++) {
+                int64_t column = panel_start(p, panel + j);
+                int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
+                t.b = p->pack_b ? packed_b + (column - start) * depth : b + column;
+                if (p->pack_b) t.ldb = width;
+                tile_block(p, &t, c, row, rows, column, cols, width / VL, k0 > 0, k0 + depth >= p->k);
+            }
         }
         k0 += depth;
-    } while (k0 < x->k);
+    } while (k0 < p->k);
 }
 
 /* units [begin, end): unit = (matrix * panels + panel) * row_tiles + tile */
 static void product_range(void *ctx, int64_t begin, int64_t end, int thread) {
     const plan *p = ctx;
-    const fdl_matmul_args *x = p->args;
-    real *packed = p->pack ? (real *)x->scratch + thread * panel_elements(p) : 0;
+    real *scratch = p->buffer + thread * p->scratch;
     while (begin < end) {
-        int64_t panel = begin / p->row_tiles, first = begin % p->row_tiles;
-        int64_t last = min_i64(p->row_tiles, first + end - begin);
-        int64_t matrix = panel / p->panels, column = panel % p->panels * TILE_COLS;
-        panel_product(p, x->c + matrix * x->stride_c + column, x->a + matrix * x->stride_a,
-                      x->b + matrix * x->stride_b + column * p->col_b, x->bias ? x->bias + column : 0,
-                      (int)min_i64(x->n - column, TILE_COLS), first, last, packed);
-        begin += last - first;
+        int64_t panel = begin / p->row_tiles, first = begin - panel * p->row_tiles;
+        int64_t matrix = panel / p->panels, last = min_i64(p->row_tiles, first + end - begin);
+        int64_t count = 1;
+        panel -= matrix * p->panels;
+        if (first == 0 && last == p->row_tiles) /* whole panels go in groups */
+            count = min_i64(min_i64(p->group, p->panels - panel), (end - begin) / p->row_tiles);
+        group_product(p, matrix, panel, (int)count, first, last, scratch);
+        begin += last - first + (count - 1) * p->row_tiles;
     }
 }
 
@@ -139,14 +257,25 @@ INLINE int is_empty(const fdl_matmul_args *x) { return x->m <= 0 || x->n <= 0 ||
 
 int64_t FDL_FN(matmul_scratch)(const fdl_matmul_args *args) {
     if (is_empty(args)) return 0;
-    plan p = make_plan(args);
-    return p.pack ? fdl_num_threads() * panel_elements(&p) * (int64_t)sizeof(real) : 0;
+    plan p;
+    make_plan(&p, args);
+    return p.scratch ? fdl_num_threads() * p.scratch * (int64_t)sizeof(real) : 0;
 }
 
 void FDL_FN(matmul)(const fdl_matmul_args *args) {
     if (is_empty(args)) return;
-    plan p = make_plan(args);
+    plan p;
+    make_plan(&p, args);
     int64_t units = p.batch * p.panels * p.row_tiles;
-    int64_t fmas_per_unit = p.batch * p.m * args->n * args->k / units + 1;
-    fdl_parallel_for(units, MATMUL_GRAIN_FMAS / fmas_per_unit + 1, product_range, &p);
+    int64_t fmas = p.batch * p.m * p.n * p.k;
+    if (fmas < 2 * MATMUL_GRAIN_FMAS) {
+        product_range(&p, 0, units, 0);
+        return;
+    }
+    int64_t grain = MATMUL_GRAIN_FMAS / (fmas / units) + 1;
+    if (p.scratch) { /* every piece packs again: few pieces */
+        int64_t pieces = 4 * fdl_num_threads();
+        if (grain < units / pieces) grain = units / pieces;
+    }
+    fdl_parallel_for(units, grain, product_range, &p);
 }

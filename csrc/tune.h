@@ -1,5 +1,5 @@
 /* tune.h: the numbers that steer speed, never results, except where a line says "bits".
- * Measured on two cores of a 3.9 GHz Sapphire Rapids server (48 KB L1d, 2 MB L2 each, two 512-bit FMAs a cycle). */
+ * Measured on two cores of a 3.3-3.8 GHz Sapphire Rapids server (48 KB L1d, 2 MB L2 each, two 512-bit FMAs a cycle). */
 #ifndef FDL_TUNE_H
 #define FDL_TUNE_H
 
@@ -8,5 +8,14 @@ enum {
     MATMUL_K_BLOCK = 512,
     /* multiply-adds that a thread must have to be worth waking: about 5 us of one core */
     MATMUL_GRAIN_FMAS = 1 << 18,
+    /* columns of c per pass over the row side: packed, K_BLOCK x this stays in L2 */
+    MATMUL_GROUP_COLS = 256,
+    /* rows of c from which packing a row-major vector side may pay, and bytes that its k rows must span */
+    MATMUL_PACK_ROWS = 48,
+    MATMUL_PACK_BYTES = 256 << 10,
+    /* tiles of the row side packed at once: whole cache lines of a transposed one */
+    MATMUL_PACK_TILES = 8,
+    /* rows of a up to which a weight [n,k] is read in place and c transposed, instead of packing the weight */
+    MATMUL_SWAP_MAX = 64,
 };
 #endif

@@ -187,7 +187,7 @@ cdef class Tensor:
     @staticmethod
     def _make_subclass(cls, data, bint require_grad=False):
         """A tensor of the class `cls` that shares memory with `data` and has no history."""
-        cdef Tensor source = data, t = cls.__new__(cls)
+        cdef Tensor source = data, t = Tensor.__new__(cls)
         t.a, t.storage = source.a, source.storage
         if require_grad:
             t.requires_grad = True

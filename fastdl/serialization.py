@@ -29,6 +29,7 @@ from .nn.parameter import Parameter
 __all__ = ["CheckpointError", "CheckpointNotFoundError", "load", "load_tensors", "save"]
 
 VERSION = 1
+MAX_TEXT = 40_000_000  # the format's header ends at 100 MB, and quotes are escaped in it
 CHUNK = 1 << 22  # bytes read at a time for the checksum
 
 # The library writes compact JSON; quotes inside a string are escaped, so no name or text can contain this.
@@ -177,7 +178,11 @@ class _Encoder:
             raise ValueError("[save] the object is nested too deeply") from None
         tensors = self.place()
         # version and crc32 come first: _MARK
-        return tensors, json.dumps({"version": VERSION, "crc32": _NO_CRC, "object": tree}, separators=(",", ":"))
+        text = json.dumps({"version": VERSION, "crc32": _NO_CRC, "object": tree}, separators=(",", ":"))
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"[save] all but the tensors takes {len(text)} bytes, at most {MAX_TEXT} can be saved: "
+                             "make tensors of long lists of numbers")  # fmt: skip
+        return tensors, text
 
     def tree(self, obj: Any) -> Any:
         kind = type(obj)
@@ -194,7 +199,7 @@ class _Encoder:
         if kind is bytes:
             return {"$": "bytes", "v": base64.b64encode(obj).decode()}
         if kind is _types.dtype:
-            return {"$": "dtype", "v": obj.numpy.name}
+            return {"$": "dtype", "v": str(obj).rpartition(".")[2]}
         if kind is _types.device:
             return {"$": "device", "v": str(obj)}
         if kind in (list, tuple, set, frozenset, dict, OrderedDict, _types.Size):
@@ -245,26 +250,30 @@ class _Encoder:
         """Decides how each array is stored, and completes the entries. Arrays with memory in common are kept together."""
         tensors: dict[str, np.ndarray] = {"__metadata__": None}  # type: ignore[dict-item]  # a reserved name
         for group in _overlapping(self.found):
-            views = {(a.ctypes.data, a.shape, a.strides, a.dtype.num): (name, a) for name, a, _ in reversed(group)}
-            bases = {}
-            span = None if len(views) == 1 else _span([a for _, a in views.values()])
+            views = {_place_of(array): array for _, array, _ in group}
+            span = None if len(views) == 1 else _span(list(views.values()))
+            names: dict[tuple, str] = {}
             if span is not None:
-                shared = _free_name(group[0][0], tensors)
+                shared = names[_place_of(span)] = _free_name(group[0][0], tensors)
                 tensors[shared] = span
             for name, array, entry in group:
-                if span is not None:
+                key = _place_of(array)
+                if key in names:
+                    entry["t"] = names[key]
+                elif span is not None:
                     entry["t"] = shared
                     entry["offset"] = (array.ctypes.data - span.ctypes.data) // array.itemsize
                     entry["shape"] = list(array.shape)
                     entry["stride"] = [step // array.itemsize for step in array.strides]
-                    continue
-                key = (array.ctypes.data, array.shape, array.strides, array.dtype.num)
-                if key not in bases or not array.size:
-                    bases[key] = _free_name(name, tensors)
-                    tensors[bases[key]] = np.ascontiguousarray(array).reshape(array.shape)
-                entry["t"] = bases[key]
+                else:
+                    entry["t"] = names[key] = _free_name(name, tensors)
+                    tensors[names[key]] = np.ascontiguousarray(array).reshape(array.shape)
         del tensors["__metadata__"]
         return tensors
+
+
+def _place_of(array: np.ndarray) -> tuple:
+    return array.ctypes.data, array.shape, array.strides, array.dtype.num
 
 
 def _free_name(name: str, used: Mapping[str, Any]) -> str:
@@ -299,7 +308,8 @@ def _overlapping(found: list) -> list[list]:
 
 
 def _span(arrays: list[np.ndarray]) -> np.ndarray | None:
-    """The memory from the first to the last byte of overlapping arrays, or None if no view can stand for each."""
+    """One array of which all these overlapping ones are views: one of them, or their memory from the first to the last
+    byte; None if their types do not allow it."""
     first = arrays[0]
     bounds = [_byte_bounds(a) for a in arrays]
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
@@ -308,6 +318,9 @@ def _span(arrays: list[np.ndarray]) -> np.ndarray | None:
             return None
         if any(step < 0 or step % a.itemsize for step in a.strides):
             return None
+    for a in arrays:
+        if a.flags.c_contiguous and a.nbytes == high - low:
+            return a
     holder = type("Memory", (), {})()
     holder.owners = arrays
     holder.__array_interface__ = {
@@ -521,6 +534,6 @@ def _view(base: np.ndarray, offset: int, shape: list[int], stride: list[int]) ->
     if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(stride) or len(shape) > 32:
         raise ValueError(f"not a view: {numbers}")
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride))
-    if 0 in shape or base.ndim != 1 or last >= base.size:
+    if 0 in shape or last >= base.size:
         raise ValueError(f"a view of elements up to {last} of a tensor of {base.size}")
-    return np.lib.stride_tricks.as_strided(base[offset:], shape, [step * base.itemsize for step in stride])
+    return np.lib.stride_tricks.as_strided(base.reshape(-1)[offset:], shape, [step * base.itemsize for step in stride])

@@ -201,13 +201,11 @@ def _as_parameter(value: Any) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _describe(key: str, value: Any) -> str:
+def _describe(key: str, value: Any, kind: str) -> str:
     if isinstance(value, Tensor):
-        kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        return f"({key}): {kind} containing: [torch.{value.dtype} of size {'x'.join(map(str, value.shape))}]".replace(
-            "torch.torch.", "torch."
-        )
-    return f"({key}): Object of type: {type(value).__name__}"
+        name = "Parameter" if isinstance(value, Parameter) else "Tensor"
+        return f"  ({key}): {name} containing: [{kind} of size {'x'.join(map(str, value.shape))}]"
+    return f"  ({key}): Object of type: {type(value).__name__}"
 
 
 class ParameterList(Module):
@@ -249,7 +247,7 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        return "\n".join("  " + _describe(str(i), value) for i, value in enumerate(self))
+        return "\n".join(_describe(str(i), value, str(getattr(value, "dtype", ""))) for i, value in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -311,4 +309,6 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join("  " + _describe(key, value) for key, value in self.items())
+        return "\n".join(
+            _describe(key, value, value.data.type() if isinstance(value, Tensor) else "") for key, value in self.items()
+        )

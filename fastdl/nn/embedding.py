@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._tensor import Tensor, no_grad
+from .._tensor import Tensor
+from ..autograd import no_grad
 from . import functional as F
 from . import init
 from .module import Module

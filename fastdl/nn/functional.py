@@ -5,11 +5,15 @@ from __future__ import annotations
 import warnings
 
 from .._tensor import Tensor
-from ..ops._all import cross_entropy, dropout, embedding, linear, nll_loss, one_hot
-from ..ops._all import log_softmax as _log_softmax
-from ..ops._all import softmax as _softmax
-from ..ops.create import empty, full
+from ..ops.creation import empty_ as empty
+from ..ops.creation import full
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from ..ops.embedding import embedding, one_hot
+from ..ops.loss import cross_entropy, nll_loss
+from ..ops.matmul import linear
+from ..ops.random import dropout
+from ..ops.softmax import log_softmax as _log_softmax
+from ..ops.softmax import softmax as _softmax
 
 _NEVER = 1e30  # softplus threshold: log1p(exp(x)) to full precision everywhere
 
@@ -93,8 +97,9 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """x clamped to [min_val, max_val]."""
-    return _finish(input, input.clamp(min_val, max_val), inplace)
+    """x clamped to [min_val, max_val]; the gradient is 0 also at the limits."""
+    inside = (input > min_val) & (input < max_val)
+    return _finish(input, input.where(inside, input.detach().clamp(min_val, max_val)), inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -109,7 +114,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         if weight.dim() != 1 or weight.numel() != channels:
             raise RuntimeError(f"[prelu] weight: expected {channels} entries or 1, got shape {tuple(weight.shape)}")
         weight = weight.reshape(-1, *[1] * (input.dim() - 2))
-    return input.clamp(min=0) + weight * input.clamp(max=0)
+    return input.where(input > 0, weight * input)
 
 
 def _finish(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
@@ -232,10 +237,21 @@ def binary_cross_entropy(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     _check_same("binary_cross_entropy", input, target)
-    if bool(((input < 0) | (input > 1)).any()):
+    values = input.detach()
+    if values.numel() and not (values.min() >= 0 and values.max() <= 1):
         raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1")
-    loss = (target - 1) * (1 - input).log().clamp(min=-100) - target * input.log().clamp(min=-100)
+    loss = (target - 1) * _bounded_log(1 - input) - target * _bounded_log(input)
     return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _bounded_log(x: Tensor) -> Tensor:
+    """log(x) >= -100 for x >= 0; the slope is at most 1e12."""
+    values = x.detach()
+    if not values.numel() or values.min() >= 1e-12:
+        return x.log()
+    low = values < 1e-12
+    straight = values.log().clamp(min=-100) + (x - values) * 1e12
+    return straight.where(low, x.where(~low, x.new_ones(())).log())
 
 
 def binary_cross_entropy_with_logits(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 
-from .._tensor import Generator, Tensor, no_grad
+from .._tensor import Tensor
+from ..autograd import no_grad
+from ..ops.random import Generator
 
 _GAINS = {
     "linear": 1.0,

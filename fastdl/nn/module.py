@@ -6,8 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .._tensor import Tensor, no_grad
+from .._tensor import Tensor
 from .._types import as_dtype, device, dtype
+from ..autograd import no_grad
 from . import _report
 from .hooks import RemovableHandle
 from .parameter import Parameter

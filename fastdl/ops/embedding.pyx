@@ -16,7 +16,7 @@ cnp.import_array()
 
 
 cdef Tensor indices(str op, Tensor input):
-    if (<object> input.a).dtype.kind not in "iu":
+    if cnp.PyArray_TYPE(input.a) != cnp.NPY_INT64 and (<object> input.a).dtype.kind not in "iu":
         raise TypeError(f"[{op}] input: expected integers, got {input.dtype}")
     return contiguous(cast(input, cnp.NPY_INT64))
 

@@ -34,6 +34,8 @@ cdef int reduction_code(str op, object reduction, object size_average, object re
 
 cdef tuple target_shape(str op, tuple shape, tuple target):
     """The shape of class indices for scores (C), (N, C) or (N, C, d..)."""
+    if len(shape) == 2 and len(target) == 1 and shape[0] == target[0] and shape[1] > 0:
+        return target
     cdef tuple expected = shape[:1] + shape[2:] if len(shape) > 1 else ()
     if not shape:
         raise ValueError(f"[{op}] input: expected shape (C), (N, C) or (N, C, d1, ..), got ()")
@@ -45,7 +47,7 @@ cdef tuple target_shape(str op, tuple shape, tuple target):
 
 
 cdef Tensor class_indices(str op, Tensor target):
-    if (<object> target.a).dtype.kind not in "iu":
+    if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind not in "iu":
         raise TypeError(f"[{op}] target: expected class indices (int64), or for cross_entropy probabilities of input's shape, "
                         f"got {target.dtype} of shape {shape_of(target)}")
     return contiguous(cast(target, cnp.NPY_INT64))
@@ -264,7 +266,7 @@ def cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_average=
     cdef int code = reduction_code("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"[cross_entropy] label_smoothing: expected a number in [0, 1], got {label_smoothing}")
-    if (<object> target.a).dtype.kind == "f" and shape_of(input) == shape_of(target) and cnp.PyArray_NDIM(input.a) > 0:
+    if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind == "f" and shape_of(input) == shape_of(target) and cnp.PyArray_NDIM(input.a) > 0:
         return probability_cross_entropy(input, target, weight, code, label_smoothing)
     return class_cross_entropy(input, target, weight, ignore_index, code, label_smoothing)
 

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._tensor import Tensor, enable_grad
+from .._tensor import Tensor
+from ..autograd import enable_grad
 from ..ops import optim as ops
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ..._tensor import Tensor, no_grad, tensor_from
+from ..._tensor import Tensor, tensor_from
+from ...autograd import no_grad
 from ...ops import optim as ops
 
 

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..._tensor import Generator, Tensor
-from ...ops.random import randperm
+from ..._tensor import Tensor
+from ...ops.random import Generator, randperm
 
 T_co = TypeVar("T_co", covariant=True)
 

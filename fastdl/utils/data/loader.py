@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..._tensor import Generator, Tensor, float64
-from ...ops.create import from_numpy, tensor
+from ..._tensor import Tensor, from_numpy
+from ..._types import float64
+from ...ops.creation import tensor
+from ...ops.random import Generator
 from ...ops.shape import stack
 from .dataset import Dataset, IterableDataset, rows_of
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..._tensor import Generator, Tensor
-from ...ops.random import rand, randint, randperm
+from ..._tensor import Tensor
+from ...ops.random import Generator, rand, randint, randperm
 
 T_co = TypeVar("T_co", covariant=True)
 
