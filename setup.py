@@ -74,8 +74,11 @@ class BuildExt(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or JOBS
-        # pip's editable installs would compile into a fresh folder, that is everything, each time
-        self.build_temp = str(Path("build") / f"temp-{get_platform()}-{sys.implementation.cache_tag}{TAG}")
+        # pip's editable installs would compile into fresh folders, that is everything, each time
+        where = f"{get_platform()}-{sys.implementation.cache_tag}{TAG}"
+        self.build_temp = str(Path("build") / f"temp-{where}")
+        if self.inplace:
+            self.build_lib = str(Path("build") / f"inplace-{where}")
 
     def build_extensions(self):
         self.require_compiler()
