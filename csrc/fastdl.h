@@ -58,16 +58,18 @@ typedef struct fdl_rnn_args {
     const real *h0, *c0;        /* [B,H]     in     NULL: zeros */
     real *y;                    /* [T,B,H], row stride ldy   out (bwd: in) */
     int64_t ldy;                /* H, or 2H where two directions write side by side */
-    real *hn, *cn;              /* [B,H]     out    (bwd: unused) */
-    real *saved;                /* rnn: none; gru: [T,B,4H] r z n (h W_hn + b_hn); lstm: [T,B,5H] i f g o tanh... see each file; NULL: inference */
-    /* backward only */
+    real *hn, *cn;              /* [B,H]     out    hn NULL: not wanted; lstm needs cn   (bwd: unused) */
+    real *gates;                /* [T,B,G*H] saved  activated gates (rnn: none); may be gx itself; NULL: inference */
+    real *saved;                /* [T,B,H]   saved  gru: h W_hn + b_hn; lstm: c; rnn: none */
+    /* backward only; y, gates, saved, h0, c0 as of the forward call */
     const real *dy;             /* [T,B,H], row stride lddy; NULL: zeros */
     int64_t lddy;
-    const real *dhn, *dcn;      /* [B,H]; NULL: zeros */
-    real *dgx;                  /* [T,B,G*H] out    gradient of gx (lstm: may overwrite saved; see file) */
-    real *dgh_n;                /* [T,B,H]   out    gru: gradient of the n gate's recurrent part (r * dn) */
+    const real *dhn, *dcn;      /* [B,H]            NULL: zeros */
+    real *dgx;                  /* [T,B,G*H] out    gradient of gx; may be gates itself */
+    real *dgh_n;                /* [T,B,H]   out    gru: gradient of the n gate's recurrent part (r * dn); may be saved itself */
     real *dh0, *dc0;            /* [B,H]     out    NULL: not wanted */
     void *scratch;              /* *_scratch(args) bytes, 64-byte aligned */
+    int is_packed;              /* fwd: scratch still holds the weights as an earlier fwd call with this w_hh packed them */
 } fdl_rnn_args;
 
 typedef struct fdl_table {

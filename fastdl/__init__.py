@@ -156,3 +156,5 @@ half = float16
 long = int64
 int = int32
 short = int16
+
+from . import autograd  # noqa: E402

@@ -23,6 +23,7 @@ cdef extern from "fastdl.h" nogil:
         int64_t ldy
         void *hn
         void *cn
+        void *gates
         void *saved
         const void *dy
         int64_t lddy
@@ -33,3 +34,4 @@ cdef extern from "fastdl.h" nogil:
         void *dh0
         void *dc0
         void *scratch
+        int is_packed
