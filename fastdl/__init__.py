@@ -3,6 +3,7 @@
 The names are PyTorch's: see its documentation for what each does, and docs/architecture.md for how this works.
 """
 
+from . import memory
 from ._kernels import get_num_threads, set_num_threads
 from ._print import set_printoptions
 from ._tensor import Tensor, from_numpy, is_tensor
