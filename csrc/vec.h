@@ -203,6 +203,20 @@ INLINE void v_store_n(real *p, vf x, int n) {
 #endif
 }
 
+/* product of the lower halves of 64-bit lanes */
+typedef uint64_t v64 __attribute__((vector_size(VB)));
+INLINE v64 v_mul_low32(v64 a, v64 b) {
+#if defined(__AVX512F__)
+    return (v64)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (v64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+    return (v64)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+    return (v64)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+#endif
+}
+
 /* Joins LANES partial results: lane i with i+8, then i+4, i+2, i+1. The tree of every reduction, in 16-byte pieces. */
 typedef real vq __attribute__((vector_size(16)));
 typedef ireal vqi __attribute__((vector_size(16)));

@@ -38,6 +38,11 @@ static const real ERFC_C[] = {1.0959956610004911, -9.7654872908088244e-1, 7.7320
     1.7681308475719694e-4, -3.634558037436349e-6, -1.8861481777975757e-5, 4.6930437993166758e-6,
     1.4249572803838409e-6, -8.4444151385133519e-7, -7.5977608749053605e-8, 1.2311607422559985e-7,
     8.2764876135885735e-10, -1.5522062791617072e-8, 2.6471770050008582e-10, 1.2521692282126562e-9};
+static const real SIN_C[] = {1.5707963267948966, -6.4596409750624625e-1, 7.9692626246166924e-2,
+    -4.6817541353148271e-3, 1.604411847266723e-4, -3.5988427171448578e-6, 5.6919278504896334e-8,
+    -6.6276249389924724e-10};
+static const real COS_C[] = {-1.2337005501361698, 2.5366950790104782e-1, -2.0863480763340773e-2,
+    9.1926027454684462e-4, -2.5202039028029176e-5, 4.7106784055052271e-7, -6.3293963449674235e-9};
 #else
 static const real EXP_C[] = {5.0e-1f, 1.6666577e-1f, 4.16665546e-2f, 8.36317905e-3f, 1.39261836e-3f};
 static const real LOG_C[] = {-5.00000004e-1f, 3.33333337e-1f, -2.49998412e-1f, 1.9999853e-1f, -1.6677981e-1f,
@@ -47,6 +52,8 @@ static const real ERF_C[] = {1.28379145e-1f, -3.76124583e-1f, 1.12814316e-1f, -2
     -5.88249569e-4f};
 static const real ERFC_C[] = {1.05403182f, -8.04651934e-1f, 4.5391425e-1f, -1.71249419e-1f, 2.83588671e-2f,
     8.38288822e-3f, -4.80345511e-3f, -4.136038e-4f, 6.66220795e-4f, 2.68655916e-5f, -7.29214563e-5f};
+static const real SIN_C[] = {1.57079632f, -6.45963478e-1f, 7.96802176e-2f, -4.60214921e-3f};
+static const real COS_C[] = {-1.23370055f, 2.5366941e-1f, -2.08615283e-2f, 9.06739898e-4f};
 #endif
 #ifdef FDL_F64
 typedef uint64_t ureal;
@@ -258,6 +265,17 @@ INLINE vf v_gelu_tanh_grad(vf x) {
     vf slope = V(1.59576912160573071176) * v_fma(V(3 * 0.044715), c2, V(1));
     vf s = v_sigmoid(u2), rest = v_sigmoid(-u2);
     return v_fma(c * slope, s * rest, s);
+}
+
+/* sine and cosine of u turns, u in [0, 1]. SIN_C, COS_C: sin(pi f / 2) / f and (cos(pi f / 2) - 1) / f^2 as
+ * polynomials in f^2, |f| <= 1/2 of a quarter turn; u has few enough bits that f is exact */
+INLINE void v_sincos_turn(vf u, vf *sine, vf *cosine) {
+    vf quarters = u * V(4), k = v_round(quarters), f = quarters - k, z = f * f;
+    vf s = f * V_POLY(z, SIN_C), c = v_fma(z, V_POLY(z, COS_C), V(1));
+    vi n = v_to_int(k), swap = -(n & 1);
+    vi sign = (vi)V(-0.0), sine_sign = ((n & 2) != 0) & sign, cosine_sign = (((n + 1) & 2) != 0) & sign;
+    *sine = (vf)((vi)v_sel(swap, c, s) ^ sine_sign);
+    *cosine = (vf)((vi)v_sel(swap, s, c) ^ cosine_sign);
 }
 
 /* log(x) as the sum hi + lo, for normal x > 0: twice the precision, for pow.

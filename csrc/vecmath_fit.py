@@ -58,6 +58,15 @@ def erfc_scaled(c):  # erfc(a) exp(a^2) = this(t) / (a + c), t = 1 - 2c / (a + c
     return f
 
 
+def sin_quarter(z):  # sin(pi f / 2) = f * this, z = f^2
+    f = mp.sqrt(z)
+    return mp.pi / 2 if f < 1e-20 else mp.sin(mp.pi * f / 2) / f
+
+
+def cos_quarter(z):  # cos(pi f / 2) = 1 + z * this, z = f^2
+    return -(mp.pi**2) / 8 if z < 1e-20 else (mp.cos(mp.pi * mp.sqrt(z) / 2) - 1) / z
+
+
 def worst(f, c, lo, hi):
     return max(abs(mp.polyval(c[::-1], x) / f(x) - 1) for x in mp.linspace(lo, hi, 201))
 
@@ -71,6 +80,8 @@ TABLES = [  # name, function, interval, degree for float, for double
     ("ATANH", atanh_tail, mp.mpf(0), Z, None, 7),
     ("POW", atanh_tail2, mp.mpf(0), Z, 3, 7),
     ("ERF", erf_small, mp.mpf(0), mp.mpf("0.9"), 5, 12),
+    ("SIN", sin_quarter, mp.mpf(0), mp.mpf("0.25"), 3, 7),
+    ("COS", cos_quarter, mp.mpf(0), mp.mpf("0.25"), 3, 6),
     ("ERFC", (erfc_scaled(mp.mpf(5) / 2), erfc_scaled(4)), mp.mpf(-1), mp.mpf(1), 10, 22),
 ]
 if __name__ == "__main__":
