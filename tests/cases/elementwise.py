@@ -128,15 +128,15 @@ CASES += [
          lambda rng, n, m: {"a": np.round(normal(rng, n, m)), "b": np.round(normal(rng, m))}, PAIRS),
     Case("compare_int", lambda a, b: (a < b, a == b, a + b, a * 2), lambda a, b: (a < b, a == b, a + b, a * 2),
          lambda rng, n, m: {"a": integers(rng, n, m, below=5), "b": integers(rng, m, below=5)}, PAIRS),
-    Case("inplace", lambda a, b: _inplace(a, b), lambda a, b: ((a * 2 + b) * b - 1) / 3, _row, PAIRS, wrt=("a", "b"), rtol=1e-5),
+    Case("inplace", lambda a, b: _inplace(a, b), lambda a, b: ((a * 2 + b) * 1.5 - b) / 3, _row, PAIRS, wrt=("a", "b"), rtol=1e-5),
 ]
 
 
 def _inplace(a, b):
     x = a * 2
     x += b
-    x *= b
-    x -= 1
+    x *= 1.5
+    x -= b
     x /= 3
     return x
 

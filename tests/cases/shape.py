@@ -87,16 +87,16 @@ def _view_write(x, y):
     """In-place work on a view of a view changes the base and its history."""
     base = x * 1
     row = base[-1].reshape(-1)[: y.shape[0]]
-    row *= y
-    row += 1
+    row *= 3
+    row += y
     return base * base
 
 
 def _view_write_np(x, y):
     base = x * 1
     row = base[-1].reshape(-1)[: y.shape[0]]
-    row *= y
-    row += 1
+    row *= 3
+    row += y
     return base * base
 
 
