@@ -130,106 +130,109 @@ void FDL_FN(scale)(real *const *x, const int64_t *n, int64_t count, double facto
     for_each_piece(n, count, scale_piece, &args);
 }
 
-/* sgd_step: one step of stochastic gradient descent, all arrays of n[i] elements
- *     d   = (maximize ? -g : g) * grad_scale + weight_decay * p
- *     buf = first ? d : momentum * buf + (1 - dampening) * d          if momentum is not 0
- *     p   = p - lr * (nesterov ? d + momentum * buf : buf, or d without momentum)
- *   p                [count]  in and out
- *   g                [count]  in
- *   momentum_buffer  [count]  in and out   NULL if momentum is 0; with `first` only written
- * Trusts: no overlap between arrays that are written. */
-typedef struct sgd_args {
+/* What the steps below share: they read parameter, gradient and up to three state arrays, and write all but the
+ * gradient. d = (maximize ? -g : g) * grad_scale is what a formula sees; weight_decay adds weight_decay * p to it. */
+typedef struct step_args {
     real *const *p;
     const real *const *g;
-    real *const *buf;
-    real neg_lr, momentum, keep, weight_decay, grad_scale; /* keep = 1 - dampening */
-    int nesterov, first;
-} sgd_args;
+    real *const *state[3]; /* NULL: the formula has no such state */
+    real grad_scale, weight_decay, neg_lr, eps;
+    real c[5]; /* the formula's own numbers */
+    int flag[2];
+} step_args;
 
-INLINE vf sgd_vector(const sgd_args *a, vf p, vf g, vf *buf) {
-    vf d = g * v_set1(a->grad_scale);
-    if (a->weight_decay != 0) d = v_fma(v_set1(a->weight_decay), p, d);
-    if (a->buf) {
-        *buf = a->first ? d : v_fma(v_set1(a->keep), d, v_set1(a->momentum) * *buf);
-        d = a->nesterov ? v_fma(v_set1(a->momentum), *buf, d) : *buf;
-    }
-    return v_fma(v_set1(a->neg_lr), d, p);
+/* the new p, and the new state in s */
+typedef vf (*step_formula)(const step_args *a, vf p, vf d, vf s[3]);
+
+INLINE vf plus_decay(const step_args *a, vf p, vf d) {
+    return a->weight_decay != 0 ? v_fma(v_set1(a->weight_decay), p, d) : d;
 }
 
-static void sgd_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
-    const sgd_args a = *(const sgd_args *)args;
-    real *p = a.p[i], *buf = a.buf ? a.buf[i] : 0;
+INLINE void step_piece(const void *args, int64_t i, int64_t begin, int64_t end, step_formula formula) {
+    const step_args a = *(const step_args *)args;
+    real *p = a.p[i], *state[3];
     const real *g = a.g[i];
+    vf s[3] = {0}, d_scale = v_set1(a.grad_scale);
+    for (int k = 0; k < 3; k++) state[k] = a.state[k] ? a.state[k][i] : 0;
     for (; begin + VL <= end; begin += VL) {
-        vf b = buf && !a.first ? v_load(buf + begin) : v_zero();
-        v_store(p + begin, sgd_vector(&a, v_load(p + begin), v_load(g + begin), &b));
-        if (buf) v_store(buf + begin, b);
+        UNROLL for (int k = 0; k < 3; k++) if (state[k]) s[k] = v_load(state[k] + begin);
+        v_store(p + begin, formula(&a, v_load(p + begin), v_load(g + begin) * d_scale, s));
+        UNROLL for (int k = 0; k < 3; k++) if (state[k]) v_store(state[k] + begin, s[k]);
     }
     int rest = (int)(end - begin);
     if (!rest) return;
-    vf b = buf && !a.first ? v_load_n(buf + begin, rest) : v_zero();
-    v_store_n(p + begin, sgd_vector(&a, v_load_n(p + begin, rest), v_load_n(g + begin, rest), &b), rest);
-    if (buf) v_store_n(buf + begin, b, rest);
+    UNROLL for (int k = 0; k < 3; k++) if (state[k]) s[k] = v_load_n(state[k] + begin, rest);
+    v_store_n(p + begin, formula(&a, v_load_n(p + begin, rest), v_load_n(g + begin, rest) * d_scale, s), rest);
+    UNROLL for (int k = 0; k < 3; k++) if (state[k]) v_store_n(state[k] + begin, s[k], rest);
+}
+
+/* sgd_step: one step of stochastic gradient descent
+ *     d   = d + weight_decay * p
+ *     buf = first ? d : momentum * buf + (1 - dampening) * d          if momentum is not 0
+ *     p   = p - lr * (nesterov ? d + momentum * buf : buf, or d without momentum)
+ *   p                [count] arrays of n[i]  in and out
+ *   g                [count]                 in
+ *   momentum_buffer  [count]                 in and out   NULL if momentum is 0; with `first` what it holds is not used
+ * Trusts, here and below: no overlap between arrays that are written. */
+enum { SGD_MOMENTUM, SGD_KEEP, SGD_NESTEROV = 0, SGD_FIRST };
+
+INLINE vf sgd_formula(const step_args *a, vf p, vf d, vf s[3]) {
+    d = plus_decay(a, p, d);
+    if (a->state[0]) {
+        s[0] = a->flag[SGD_FIRST] ? d : v_fma(v_set1(a->c[SGD_KEEP]), d, v_set1(a->c[SGD_MOMENTUM]) * s[0]);
+        d = a->flag[SGD_NESTEROV] ? v_fma(v_set1(a->c[SGD_MOMENTUM]), s[0], d) : s[0];
+    }
+    return v_fma(v_set1(a->neg_lr), d, p);
+}
+static void sgd_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
+    step_piece(args, i, begin, end, sgd_formula);
 }
 
 void FDL_FN(sgd_step)(real *const *p, const real *const *g, real *const *momentum_buffer, const int64_t *n,
                       int64_t count, double lr, double momentum, double dampening, double weight_decay, int nesterov,
                       int maximize, int first, double grad_scale) {
-    sgd_args args = {p, g, momentum != 0 ? momentum_buffer : 0, (real)-lr, (real)momentum, (real)(1 - dampening),
-                     (real)weight_decay, (real)(maximize ? -grad_scale : grad_scale), nesterov, first};
+    step_args args = {p, g, {momentum != 0 ? momentum_buffer : 0},
+        .grad_scale = (real)(maximize ? -grad_scale : grad_scale),
+        .weight_decay = (real)weight_decay,
+        .neg_lr = (real)-lr,
+        .c = {[SGD_MOMENTUM] = (real)momentum, [SGD_KEEP] = (real)(1 - dampening)},
+        .flag = {[SGD_NESTEROV] = nesterov, [SGD_FIRST] = first},
+    };
     for_each_piece(n, count, sgd_piece, &args);
 }
 
-/* adam_step: one step of Adam, or of AdamW with `decoupled`, all arrays of n[i] elements
- *     d = (maximize ? -g : g) * grad_scale;   decoupled: p = p * (1 - lr * weight_decay), else d += weight_decay * p
+/* adam_step: one step of Adam, or of AdamW with `decoupled`
+ *     decoupled: p = p * (1 - lr * weight_decay), else d = d + weight_decay * p
  *     m = m + (1 - beta1) (d - m);   v = beta2 * v + (1 - beta2) d^2;   w = v_max ? v_max = max(v_max, v) : v
  *     p = p - lr / (1 - beta1^step) * m / (sqrt(w) / sqrt(1 - beta2^step) + eps)
- *   p            [count]  in and out
- *   g            [count]  in
- *   m, v, v_max  [count]  in and out   v_max NULL: no amsgrad
+ *   p            [count] arrays of n[i]  in and out
+ *   g            [count]                 in
+ *   m, v, v_max  [count]                 in and out   v_max NULL: no amsgrad
  *   step         this step's number, from 1
- * The corrections are computed once, in double. Trusts: no overlap between arrays that are written. */
-typedef struct adam_args {
-    real *const *p;
-    const real *const *g;
-    real *const *m, *const *v, *const *v_max;
-    real grad_scale, shrink, weight_decay; /* shrink = 1 - lr * weight_decay if decoupled, else 1 */
-    real one_minus_beta1, beta2, one_minus_beta2, inv_sqrt_correction2, eps, neg_step_size;
-} adam_args;
+ * The corrections are computed once, in double. */
+enum { ADAM_SHRINK, ADAM_BETA1_REST, ADAM_BETA2, ADAM_BETA2_REST, ADAM_INV_ROOT2 };
 
-/* a + w (b - a); from the nearer end, so that w = 1 gives b */
-INLINE vf v_lerp(vf a, vf b, real w) { return w < (real)0.5 ? v_fma(v_set1(w), b - a, a) : v_fma(v_set1(w - 1), b - a, b); }
-
-INLINE vf adam_vector(const adam_args *a, vf p, vf g, vf *m, vf *v, vf *top) {
-    vf d = g * v_set1(a->grad_scale);
-    p = p * v_set1(a->shrink);
-    if (a->weight_decay != 0) d = v_fma(v_set1(a->weight_decay), p, d);
-    *m = v_lerp(*m, d, a->one_minus_beta1);
-    *v = v_fma(v_set1(a->one_minus_beta2) * d, d, *v * v_set1(a->beta2));
-    if (a->v_max) *top = v_max(*top, *v);
-    vf root = v_sqrt(a->v_max ? *top : *v);
-    vf denominator = v_fma(root, v_set1(a->inv_sqrt_correction2), v_set1(a->eps));
-    return p + *m * v_set1(a->neg_step_size) / denominator;
+/* a + w (b - a), from the nearer end, so that w = 1 gives b */
+INLINE vf v_lerp(vf a, vf b, real w) {
+    return w < (real)0.5 ? v_fma(v_set1(w), b - a, a) : v_fma(v_set1(w - 1), b - a, b);
+}
+/* decay * average + rest * d^2 */
+INLINE vf square_average(vf average, vf d, real decay, real rest) {
+    return v_fma(v_set1(rest) * d, d, average * v_set1(decay));
 }
 
+INLINE vf adam_formula(const step_args *a, vf p, vf d, vf s[3]) {
+    p = p * v_set1(a->c[ADAM_SHRINK]);
+    d = plus_decay(a, p, d);
+    s[0] = v_lerp(s[0], d, a->c[ADAM_BETA1_REST]);
+    s[1] = square_average(s[1], d, a->c[ADAM_BETA2], a->c[ADAM_BETA2_REST]);
+    if (a->state[2]) s[2] = v_max(s[2], s[1]);
+    vf root = v_sqrt(a->state[2] ? s[2] : s[1]);
+    vf divisor = v_fma(root, v_set1(a->c[ADAM_INV_ROOT2]), v_set1(a->eps));
+    return p + s[0] * v_set1(a->neg_lr) / divisor;
+}
 static void adam_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
-    const adam_args a = *(const adam_args *)args;
-    real *p = a.p[i], *m = a.m[i], *v = a.v[i], *v_max = a.v_max ? a.v_max[i] : 0;
-    const real *g = a.g[i];
-    for (; begin + VL <= end; begin += VL) {
-        vf mm = v_load(m + begin), vv = v_load(v + begin), top = v_max ? v_load(v_max + begin) : vv;
-        v_store(p + begin, adam_vector(&a, v_load(p + begin), v_load(g + begin), &mm, &vv, &top));
-        v_store(m + begin, mm);
-        v_store(v + begin, vv);
-        if (v_max) v_store(v_max + begin, top);
-    }
-    int rest = (int)(end - begin);
-    if (!rest) return;
-    vf mm = v_load_n(m + begin, rest), vv = v_load_n(v + begin, rest), top = v_max ? v_load_n(v_max + begin, rest) : vv;
-    v_store_n(p + begin, adam_vector(&a, v_load_n(p + begin, rest), v_load_n(g + begin, rest), &mm, &vv, &top), rest);
-    v_store_n(m + begin, mm, rest);
-    v_store_n(v + begin, vv, rest);
-    if (v_max) v_store_n(v_max + begin, top, rest);
+    step_piece(args, i, begin, end, adam_formula);
 }
 
 /* x^n by squaring: the same on every platform, which libm's pow is not */
@@ -244,17 +247,110 @@ void FDL_FN(adam_step)(real *const *p, const real *const *g, real *const *m, rea
                        const int64_t *n, int64_t count, double lr, double beta1, double beta2, double eps,
                        double weight_decay, int decoupled, int maximize, int64_t step, double grad_scale) {
     double correction1 = 1 - power(beta1, step), correction2 = 1 - power(beta2, step);
-    adam_args args = {
-        p, g, m, v, v_max,
+    step_args args = {p, g, {m, v, v_max},
         .grad_scale = (real)(maximize ? -grad_scale : grad_scale),
-        .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
-        .one_minus_beta1 = (real)(1 - beta1),
-        .beta2 = (real)beta2,
-        .one_minus_beta2 = (real)(1 - beta2),
-        .inv_sqrt_correction2 = (real)(1 / __builtin_sqrt(correction2)),
+        .neg_lr = (real)(-lr / correction1),
         .eps = (real)eps,
-        .neg_step_size = (real)(-lr / correction1),
+        .c = {[ADAM_SHRINK] = (real)(decoupled ? 1 - lr * weight_decay : 1),
+              [ADAM_BETA1_REST] = (real)(1 - beta1),
+              [ADAM_BETA2] = (real)beta2,
+              [ADAM_BETA2_REST] = (real)(1 - beta2),
+              [ADAM_INV_ROOT2] = (real)(1 / __builtin_sqrt(correction2))},
     };
     for_each_piece(n, count, adam_piece, &args);
+}
+
+/* rmsprop_step
+ *     d = d + weight_decay * p;   v = alpha * v + (1 - alpha) d^2;   with mean: mean = mean + (1 - alpha) (d - mean)
+ *     e = d / (sqrt(v - mean^2) + eps);   with buf: buf = momentum * buf + e, e = buf;   p = p - lr * e
+ *   p             [count] arrays of n[i]  in and out
+ *   g             [count]                 in
+ *   v, mean, buf  [count]                 in and out   mean NULL: not centered; buf NULL: no momentum */
+enum { RMS_ALPHA, RMS_ALPHA_REST, RMS_MOMENTUM };
+
+INLINE vf rmsprop_formula(const step_args *a, vf p, vf d, vf s[3]) {
+    d = plus_decay(a, p, d);
+    s[0] = square_average(s[0], d, a->c[RMS_ALPHA], a->c[RMS_ALPHA_REST]);
+    vf square = s[0];
+    if (a->state[1]) {
+        s[1] = v_lerp(s[1], d, a->c[RMS_ALPHA_REST]);
+        square = v_fma(-s[1], s[1], square);
+    }
+    vf divisor = v_sqrt(square) + v_set1(a->eps);
+    if (!a->state[2]) return p + d * v_set1(a->neg_lr) / divisor;
+    s[2] = v_set1(a->c[RMS_MOMENTUM]) * s[2] + d / divisor;
+    return v_fma(v_set1(a->neg_lr), s[2], p);
+}
+static void rmsprop_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
+    step_piece(args, i, begin, end, rmsprop_formula);
+}
+
+void FDL_FN(rmsprop_step)(real *const *p, const real *const *g, real *const *v, real *const *mean, real *const *buf,
+                          const int64_t *n, int64_t count, double lr, double alpha, double eps, double weight_decay,
+                          double momentum, int maximize, double grad_scale) {
+    step_args args = {p, g, {v, mean, buf},
+        .grad_scale = (real)(maximize ? -grad_scale : grad_scale),
+        .weight_decay = (real)weight_decay,
+        .neg_lr = (real)-lr,
+        .eps = (real)eps,
+        .c = {[RMS_ALPHA] = (real)alpha, [RMS_ALPHA_REST] = (real)(1 - alpha), [RMS_MOMENTUM] = (real)momentum},
+    };
+    for_each_piece(n, count, rmsprop_piece, &args);
+}
+
+/* adagrad_step:  d = d + weight_decay * p;   sum = sum + d^2;   p = p - lr * d / (sqrt(sum) + eps)
+ *   p    [count] arrays of n[i]  in and out
+ *   g    [count]                 in
+ *   sum  [count]                 in and out */
+INLINE vf adagrad_formula(const step_args *a, vf p, vf d, vf s[3]) {
+    d = plus_decay(a, p, d);
+    s[0] = v_fma(d, d, s[0]);
+    return p + d * v_set1(a->neg_lr) / (v_sqrt(s[0]) + v_set1(a->eps));
+}
+static void adagrad_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
+    step_piece(args, i, begin, end, adagrad_formula);
+}
+
+void FDL_FN(adagrad_step)(real *const *p, const real *const *g, real *const *sum, const int64_t *n, int64_t count,
+                          double lr, double eps, double weight_decay, int maximize, double grad_scale) {
+    step_args args = {p, g, {sum},
+        .grad_scale = (real)(maximize ? -grad_scale : grad_scale),
+        .weight_decay = (real)weight_decay,
+        .neg_lr = (real)-lr,
+        .eps = (real)eps,
+    };
+    for_each_piece(n, count, adagrad_piece, &args);
+}
+
+/* adadelta_step
+ *     d = d + weight_decay * p;   v = rho * v + (1 - rho) d^2;   e = sqrt(u + eps) / sqrt(v + eps) * d
+ *     u = rho * u + (1 - rho) e^2;   p = p - lr * e
+ *   p     [count] arrays of n[i]  in and out
+ *   g     [count]                 in
+ *   v, u  [count]                 in and out */
+enum { DELTA_RHO, DELTA_RHO_REST };
+
+INLINE vf adadelta_formula(const step_args *a, vf p, vf d, vf s[3]) {
+    d = plus_decay(a, p, d);
+    s[0] = square_average(s[0], d, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
+    vf e = v_sqrt(s[1] + v_set1(a->eps)) / v_sqrt(s[0] + v_set1(a->eps)) * d;
+    s[1] = square_average(s[1], e, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
+    return v_fma(v_set1(a->neg_lr), e, p);
+}
+static void adadelta_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
+    step_piece(args, i, begin, end, adadelta_formula);
+}
+
+void FDL_FN(adadelta_step)(real *const *p, const real *const *g, real *const *v, real *const *u, const int64_t *n,
+                           int64_t count, double lr, double rho, double eps, double weight_decay, int maximize,
+                           double grad_scale) {
+    step_args args = {p, g, {v, u},
+        .grad_scale = (real)(maximize ? -grad_scale : grad_scale),
+        .weight_decay = (real)weight_decay,
+        .neg_lr = (real)-lr,
+        .eps = (real)eps,
+        .c = {[DELTA_RHO] = (real)rho, [DELTA_RHO_REST] = (real)(1 - rho)},
+    };
+    for_each_piece(n, count, adadelta_piece, &args);
 }

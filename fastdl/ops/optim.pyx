@@ -200,6 +200,86 @@ def adam_step(list params, state, double lr, double beta1, double beta2, double 
     r.written("Adam")
 
 
+def rmsprop_step(list params, state, double lr, double alpha, double eps, double weight_decay, double momentum,
+                 bint centered, bint maximize, double grad_scale):
+    """One RMSprop step. State: step, square_avg, grad_avg if centered, momentum_buffer with momentum."""
+    cdef Rows r = rows_of("RMSprop", params)
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef dict s
+    cdef void **mean
+    cdef void **buf
+    for i in range(r.count):
+        s = state[r.params[i]]
+        next_step(s)
+        r.add_state("RMSprop", 2, i, s, "square_avg")
+        if centered:
+            r.add_state("RMSprop", 3, i, s, "grad_avg")
+        if momentum != 0:
+            r.add_state("RMSprop", 4, i, s, "momentum_buffer")
+    i = 0
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        mean = r.column[3] + i if centered else NULL
+        buf = r.column[4] + i if momentum != 0 else NULL
+        with nogil:
+            K.rmsprop_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, mean, buf, r.n + i, j - i, lr,
+                           alpha, eps, weight_decay, momentum, maximize, grad_scale)
+        i = j
+    r.written("RMSprop")
+
+
+def adagrad_step(list params, state, double lr, double lr_decay, double eps, double weight_decay, double initial,
+                 bint maximize, double grad_scale):
+    """One Adagrad step with lr / (1 + (step - 1) lr_decay). State: step, sum, which starts as `initial`."""
+    cdef Rows r = rows_of("Adagrad", params)
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef dict s
+    for i in range(r.count):
+        s = state[r.params[i]]
+        r.key[i] = next_step(s)
+        if s.get("sum") is None:
+            s["sum"] = filled(<Tensor> r.params[i], initial)
+        r.add_state("Adagrad", 2, i, s, "sum")
+    i = 0
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        with nogil:
+            K.adagrad_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.n + i, j - i,
+                           lr / (1 + (r.key[i] - 1) * lr_decay), eps, weight_decay, maximize, grad_scale)
+        i = j
+    r.written("Adagrad")
+
+
+cdef Tensor filled(Tensor p, double value):
+    cdef Tensor t = empty_like(p, cnp.PyArray_TYPE(p.a))
+    (<object> t.a).fill(value)
+    return t
+
+
+def adadelta_step(list params, state, double lr, double rho, double eps, double weight_decay, bint maximize,
+                  double grad_scale):
+    """One Adadelta step. State: step, square_avg, acc_delta."""
+    cdef Rows r = rows_of("Adadelta", params)
+    cdef int64_t i = 0, j
+    cdef const fdl_table *K
+    cdef dict s
+    for i in range(r.count):
+        s = state[r.params[i]]
+        next_step(s)
+        r.add_state("Adadelta", 2, i, s, "square_avg")
+        r.add_state("Adadelta", 3, i, s, "acc_delta")
+    i = 0
+    while i < r.count:
+        j, K = r.run_end(i), kernels(r.typenum[i])
+        with nogil:
+            K.adadelta_step(r.column[0] + i, <const void **> r.column[1] + i, r.column[2] + i, r.column[3] + i, r.n + i,
+                            j - i, lr, rho, eps, weight_decay, maximize, grad_scale)
+        i = j
+    r.written("Adadelta")
+
+
 # Norms of gradients -----------------------------------------------------------------------------------------------
 
 cdef double norm_of(Rows r) except? -1:
