@@ -1,0 +1,537 @@
+"""rnn, gru and lstm: whole sequences through stacked recurrent layers in one or both directions.
+
+A call is one node of the graph. The input part of all gates of a layer is one matrix product, the recurrence one kernel
+call, and each parameter's gradient one more product over all steps.
+"""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from .shape import transpose
+
+from .._kernels cimport FDL_SUM, Scratch, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch
+from .._tensor cimport (MultiNode, Node, Tensor, attach_outputs, contiguous, edge, empty, empty_like, grad_enabled,
+                        is_fast, kernels, wants)
+from .common cimport shape_of
+
+cnp.import_array()
+
+cdef enum:
+    RNN = 1     # the numbers of gates
+    GRU = 3
+    LSTM = 4
+
+cdef dict MODES = {"rnn_tanh": RNN, "rnn_relu": RNN, "gru": GRU, "lstm": LSTM}
+
+
+# Pieces -----------------------------------------------------------------------------------------------------------
+
+cdef void *at(Tensor t, int64_t element) noexcept:
+    """Address of an element of a contiguous tensor; NULL for None."""
+    if t is None:
+        return NULL
+    return <char *> cnp.PyArray_DATA(t.a) + element * cnp.PyArray_ITEMSIZE(t.a)
+
+
+cdef Tensor matrix(int64_t rows, int64_t columns, int typenum):
+    cdef npy_intp shape[2]
+    shape[0], shape[1] = rows, columns
+    return empty(2, shape, typenum)
+
+
+cdef int product(const fdl_table *K, fdl_matmul_args args, size_t item) except -1:
+    """c = op(a) op(b) (+ c) (+ bias); zeros for an empty sum."""
+    cdef Scratch s
+    cdef int64_t i
+    if args.m == 0 or args.n == 0:
+        return 0
+    if args.k == 0:
+        if not args.accumulate:
+            for i in range(args.m):
+                memset(<char *> args.c + i * args.ldc * item, 0, args.n * item)
+        return 0
+    args.batch = 1
+    s = scratch(K.matmul_scratch(&args))
+    args.scratch = s.data
+    with nogil:
+        K.matmul(&args)
+    return 0
+
+
+# What the backward pass of one layer and direction needs. Saved: 0 its input [rows, I], 1 w_ih, 2 w_hh, 3 its layer's
+# output [rows, D*H], of which this direction's part begins at column `column`.
+@cython.final
+cdef class Layer(Node):
+    cdef Tensor gates           # [rows, (G+1)*H]: the kernel's `gates`, then its `saved`
+    cdef int64_t column
+    cdef bint reverse
+    cdef str mode
+
+    def name(self):
+        return f"{self.mode} layer"
+
+    cdef void free(self):
+        self.gates = None
+        Node.free(self)
+
+
+# Saved: 0 h0, 1 c0. Edges: input, h0, c0, and per layer and direction w_ih, w_hh and, if there are any, b_ih, b_hh.
+@cython.final
+cdef class RecurrentBackward0(MultiNode):
+    cdef str mode
+    cdef int gates, directions, per_layer
+    cdef int64_t t, b, h, rows
+    cdef ndarray sizes          # rows of each step, None: b
+    cdef list layers            # of Layer, all directions of a layer side by side
+    cdef list dropped           # after each layer but the last: (seed, stream) of its dropout, or None
+    cdef double dropout
+    cdef bint packed            # sequences are [rows, ..], not [T, B, ..]
+
+    def name(self):
+        return {"rnn_tanh": "RnnTanhBackward0", "rnn_relu": "RnnReluBackward0", "gru": "GruBackward0", "lstm": "LstmBackward0"}[self.mode]
+
+    cdef void free(self):
+        cdef Layer layer
+        for layer in self.layers:
+            layer.free()
+        Node.free(self)
+
+    cdef Tensor sequence(self, int64_t columns, int typenum):
+        cdef npy_intp shape[3]
+        if self.packed:
+            return matrix(self.rows, columns, typenum)
+        shape[0], shape[1], shape[2] = self.t, self.b, columns
+        return empty(3, shape, typenum)
+
+    cdef fdl_rnn_args arguments(self, Layer layer, Tensor y, int64_t state, const void *w_hh, Tensor h0, Tensor c0):
+        """What forward and backward calls have in common; `state` is the first element of the direction's h0."""
+        cdef fdl_rnn_args args
+        memset(&args, 0, sizeof(args))
+        args.t, args.b, args.h = self.t, self.b, self.h
+        if self.sizes is not None:
+            args.batch_sizes = <const int64_t *> cnp.PyArray_DATA(self.sizes)
+        args.reverse, args.relu = layer.reverse, self.mode == "rnn_relu"
+        args.w_hh = w_hh
+        args.h0, args.c0 = at(h0, state), at(c0, state)
+        args.y, args.ldy = at(y, layer.column), self.directions * self.h
+        if layer.gates is not None and self.gates > 1:
+            args.gates, args.saved = at(layer.gates, 0), at(layer.gates, self.rows * self.gates * self.h)
+        return args
+
+    cdef int call(self, const fdl_table *K, fdl_rnn_args args, bint backward) except -1:
+        cdef Scratch s
+        cdef int64_t (*size)(const fdl_rnn_args *) noexcept nogil
+        cdef void (*run)(const fdl_rnn_args *) noexcept nogil
+        if self.gates == RNN:
+            size, run = K.rnn_scratch, K.rnn_bwd if backward else K.rnn_fwd
+        elif self.gates == GRU:
+            size, run = K.gru_scratch, K.gru_bwd if backward else K.gru_fwd
+        else:
+            size, run = K.lstm_scratch, K.lstm_bwd if backward else K.lstm_fwd
+        s = scratch(size(&args))
+        args.scratch = s.data
+        with nogil:
+            run(&args)
+        return 0
+
+    # forward
+
+    cdef int forward(self, Layer layer, Tensor x, Tensor y, Tensor hn, Tensor cn, int64_t state, Tensor h0, Tensor c0,
+                     Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, bint record) except -1:
+        """One layer and direction: fills its columns of y and its part of hn and cn."""
+        cdef int typenum = cnp.PyArray_TYPE(x.a)
+        cdef const fdl_table *K = kernels(typenum)
+        cdef size_t item = cnp.PyArray_ITEMSIZE(x.a)
+        cdef int64_t width = self.gates * self.h, inputs = cnp.PyArray_DIMS(w_ih.a)[1]
+        cdef Tensor gx = matrix(self.rows, width + (self.h if record and self.gates > 1 else 0), typenum)
+        cdef ndarray bias
+        cdef fdl_matmul_args m
+        cdef fdl_rnn_args args
+        memset(&m, 0, sizeof(m))
+        m.c, m.ldc = at(gx, 0), width
+        m.a, m.lda = at(x, 0), inputs
+        m.b, m.ldb, m.trans_b = at(w_ih, 0), inputs, 1
+        m.m, m.n, m.k = self.rows, width, inputs
+        if b_ih is not None:
+            bias = (<object> b_ih.a).copy()
+            summed = 2 * self.h if self.gates == GRU else width  # the n gate's b_hh stands inside, times r
+            bias[:summed] += b_hh.a[:summed]
+            m.bias = cnp.PyArray_DATA(bias)
+        product(K, m, item)
+        layer.gates = gx if record else None
+        args = self.arguments(layer, y, state, at(w_hh, 0), h0, c0)
+        args.gx = at(gx, 0)
+        if b_hh is not None and self.gates == GRU:
+            args.b_hn = at(b_hh, 2 * self.h)
+        args.hn, args.cn = at(hn, state), at(cn, state)
+        self.call(K, args, False)
+        if self.gates == RNN:
+            layer.gates = None
+        if record:
+            layer.save(0, x)
+            layer.save(1, w_ih)
+            layer.save(2, w_hh)
+        return 0
+
+    # backward
+
+    cdef object apply_multi(self, list grads):
+        cdef Tensor dy = grads[0], dhn = grads[1], dcn = grads[2] if self.gates == LSTM else None, dx
+        cdef Tensor h0 = self.saved(0), c0 = self.saved(1), dh0 = None, dc0 = None
+        cdef Layer layer
+        cdef list result
+        cdef int i, d, first
+        cdef const fdl_table *K
+        if grad_enabled():
+            raise NotImplementedError(f"create_graph=True through {self.name()} is not implemented")
+        dy, dhn, dcn = flat(dy), flat(dhn), flat(dcn)
+        result = [None] * len(self.edges)
+        if self.edges[1] is not None:
+            result[1] = dh0 = empty_like(h0, cnp.PyArray_TYPE(h0.a))
+        if self.edges[2] is not None:
+            result[2] = dc0 = empty_like(c0, cnp.PyArray_TYPE(c0.a))
+        for i in range(len(self.layers) // self.directions - 1, -1, -1):
+            dx = None
+            for d in range(self.directions):
+                layer = self.layers[i * self.directions + d]
+                first = 3 + (i * self.directions + d) * self.per_layer
+                dx = self.backward(layer, i * self.directions + d, result, first, dy, dhn, dcn, h0, c0, dh0, dc0, dx,
+                                   i > 0 or self.edges[0] is not None)
+            dy = dx
+            if i > 0 and self.dropped[i - 1] is not None:
+                seed, stream = self.dropped[i - 1]
+                dy = drop(dx, self.dropout, seed, stream)
+        if self.edges[0] is not None:
+            result[0] = dy
+        return tuple(result)
+
+    cdef Tensor backward(self, Layer layer, int which, list result, int first, Tensor dy, Tensor dhn, Tensor dcn, Tensor h0,
+                         Tensor c0, Tensor dh0, Tensor dc0, Tensor dx, bint needs_dx):
+        """One layer and direction: writes its parameters' gradients to result[first:] and its h0's and c0's into dh0
+        and dc0; returns dx, to which it adds if it is given."""
+        cdef Tensor x = layer.saved(0), w_ih = layer.saved(1), w_hh = layer.saved(2), y = layer.saved(3)
+        cdef int typenum = cnp.PyArray_TYPE(y.a)
+        cdef const fdl_table *K = kernels(typenum)
+        cdef size_t item = cnp.PyArray_ITEMSIZE(y.a)
+        cdef int64_t h = self.h, rows = self.rows, width = self.gates * h, inputs = cnp.PyArray_DIMS(w_ih.a)[1]
+        cdef int64_t state = which * self.b * h
+        cdef Tensor dgx = matrix(rows, width, typenum), dgh_n = matrix(rows, h, typenum) if self.gates == GRU else None
+        cdef fdl_rnn_args args = self.arguments(layer, y, state, at(w_hh, 0), h0, c0)
+        cdef fdl_matmul_args m
+        args.dy, args.lddy = at(dy, layer.column), self.directions * h
+        args.dhn, args.dcn = at(dhn, state), at(dcn, state)
+        args.dgx, args.dgh_n = at(dgx, 0), at(dgh_n, 0)
+        args.dh0, args.dc0 = at(dh0, state), at(dc0, state)
+        self.call(K, args, True)
+        if self.edges[first] is not None:
+            result[first] = matrix(width, inputs, typenum)
+            memset(&m, 0, sizeof(m))
+            m.c, m.ldc = at(result[first], 0), inputs
+            m.a, m.lda, m.trans_a = at(dgx, 0), width, 1
+            m.b, m.ldb = at(x, 0), inputs
+            m.m, m.n, m.k = width, inputs, rows
+            product(K, m, item)
+        if self.edges[first + 1] is not None:
+            result[first + 1] = self.recurrent_weight_gradient(K, layer, y, h0, state, dgx, dgh_n, item)
+        if self.per_layer == 4 and (self.edges[first + 2] is not None or self.edges[first + 3] is not None):
+            result[first + 2] = column_sums(K, dgx, rows, width)
+            result[first + 3] = result[first + 2]
+            if self.gates == GRU:
+                result[first + 3] = join_n(result[first + 2], column_sums(K, dgh_n, rows, h))
+        if needs_dx:
+            memset(&m, 0, sizeof(m))
+            m.accumulate = dx is not None
+            if dx is None:
+                dx = self.sequence(inputs, typenum)
+            m.c, m.ldc = at(dx, 0), inputs
+            m.a, m.lda = at(dgx, 0), width
+            m.b, m.ldb = at(w_ih, 0), inputs
+            m.m, m.n, m.k = rows, inputs, width
+            product(K, m, item)
+        return dx
+
+    cdef Tensor recurrent_weight_gradient(self, const fdl_table *K, Layer layer, Tensor y, Tensor h0, int64_t state,
+                                          Tensor dgx, Tensor dgh_n, size_t item):
+        """dw_hh = dG^T h_prev over all steps: h_prev is y shifted by one step, and h0 at each row's first step."""
+        cdef int64_t h = self.h, b = self.b, width = self.gates * h, ldy = self.directions * h, rest = self.rows - b
+        cdef Tensor dw = matrix(width, h, cnp.PyArray_TYPE(y.a)), before
+        if self.sizes is not None:
+            before = self.previous_states(layer, y, h0, state, item)
+            self.outer(K, dw, dgx, dgh_n, 0, at(before, 0), h, self.rows, False, item)
+        elif layer.reverse:
+            self.outer(K, dw, dgx, dgh_n, 0, at(y, b * ldy + layer.column), ldy, rest, False, item)
+        else:
+            self.outer(K, dw, dgx, dgh_n, b, at(y, layer.column), ldy, rest, False, item)
+        if self.sizes is None and h0 is not None:
+            self.outer(K, dw, dgx, dgh_n, rest if layer.reverse else 0, at(h0, state), h, b, True, item)
+        return dw
+
+    cdef int outer(self, const fdl_table *K, Tensor dw, Tensor dgx, Tensor dgh_n, int64_t row, const void *before,
+                   int64_t ld, int64_t rows, bint accumulate, size_t item) except -1:
+        """dw (+)= dG^T before, over `rows` rows of dG from `row` on."""
+        cdef int64_t h = self.h, width = self.gates * h
+        cdef fdl_matmul_args m
+        memset(&m, 0, sizeof(m))
+        m.accumulate, m.trans_a = accumulate, 1
+        m.b, m.ldb, m.ldc = before, ld, h
+        m.n, m.k = h, rows
+        m.c, m.a, m.lda, m.m = at(dw, 0), at(dgx, row * width), width, 2 * h if self.gates == GRU else width
+        product(K, m, item)
+        if self.gates == GRU:
+            m.c, m.a, m.lda, m.m = at(dw, 2 * h * h), at(dgh_n, row * h), h, h
+            product(K, m, item)
+        return 0
+
+    cdef Tensor previous_states(self, Layer layer, Tensor y, Tensor h0, int64_t state, size_t item):
+        """[rows, H]: the state before each row's step, for steps of different sizes."""
+        cdef Tensor before = matrix(self.rows, self.h, cnp.PyArray_TYPE(y.a))
+        cdef const int64_t *sizes = <const int64_t *> cnp.PyArray_DATA(self.sizes)
+        cdef int64_t t, i, n, row = 0, neighbour, known, h = self.h, ldy = self.directions * h
+        for t in range(self.t):
+            n = sizes[t]
+            if layer.reverse:
+                neighbour, known = row + n, sizes[t + 1] if t + 1 < self.t else 0
+            else:
+                neighbour, known = row - (sizes[t - 1] if t else 0), n if t else 0
+            for i in range(n):
+                if i < known:
+                    memcpy(at(before, (row + i) * h), at(y, (neighbour + i) * ldy + layer.column), h * item)
+                elif h0 is not None:
+                    memcpy(at(before, (row + i) * h), at(h0, state + i * h), h * item)
+                else:
+                    memset(at(before, (row + i) * h), 0, h * item)
+            row += n
+        return before
+
+
+cdef Tensor flat(Tensor t):
+    return None if t is None else contiguous(t)
+
+
+cdef Tensor column_sums(const fdl_table *K, Tensor x, int64_t rows, int64_t columns):
+    cdef npy_intp shape[1]
+    cdef Tensor out
+    cdef Scratch s = scratch(K.reduce_scratch(FDL_SUM, 1, rows, columns))
+    shape[0] = columns
+    out = empty(1, shape, cnp.PyArray_TYPE(x.a))
+    with nogil:
+        K.reduce(FDL_SUM, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), 1, rows, columns, s.data)
+    return out
+
+
+cdef Tensor join_n(Tensor b_ih, Tensor n):
+    """db_hh of a gru: as db_ih for r and z."""
+    cdef Tensor out = empty_like(b_ih, cnp.PyArray_TYPE(b_ih.a))
+    cdef int64_t h = cnp.PyArray_SIZE(n.a)
+    out.a[:2 * h] = b_ih.a[:2 * h]
+    out.a[2 * h:] = n.a
+    return out
+
+
+cdef object next_stream():
+    from . import random  # only dropout needs it
+    return random.next_stream()
+
+
+cdef Tensor drop(Tensor x, double p, object seed, object stream):
+    """Dropout of all elements; the same again for a gradient."""
+    cdef Tensor y = empty_like(x, cnp.PyArray_TYPE(x.a))
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
+    K.dropout(cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(x.a), cnp.PyArray_SIZE(x.a), p, seed, stream)
+    return y
+
+
+# Arguments --------------------------------------------------------------------------------------------------------
+
+cdef int check_float(str op, str what, Tensor t, int typenum) except -1:
+    if t is not None and cnp.PyArray_TYPE(t.a) != typenum:
+        raise TypeError(f"[{op}] {what}: expected {np.dtype(cnp.PyArray_DescrFromType(typenum)).name} like the input, got {t.dtype}")
+    return 0
+
+
+cdef int check_shape(str op, str what, Tensor t, tuple expected, str meaning) except -1:
+    if t is not None and shape_of(t) != expected:
+        raise RuntimeError(f"[{op}] {what}: expected shape {expected} {meaning}, got {shape_of(t)}")
+    return 0
+
+
+cdef int check_parameters(str op, list params, int per_layer, int gates, int64_t inputs, int64_t h, int directions,
+                          int typenum) except -1:
+    cdef int64_t width = gates * h
+    cdef int i
+    for i in range(0, len(params), per_layer):
+        layer = f"layer {i // per_layer // directions}" + (", reverse direction" if i // per_layer % directions else "")
+        if i >= per_layer * directions:
+            inputs = directions * h
+        check_shape(op, f"weight_ih of {layer}", params[i], (width, inputs), "(gates * hidden size, its input's size)")
+        check_shape(op, f"weight_hh of {layer}", params[i + 1], (width, h), "(gates * hidden size, hidden size)")
+        if per_layer == 4:
+            check_shape(op, f"bias_ih of {layer}", params[i + 2], (width,), "(gates * hidden size)")
+            check_shape(op, f"bias_hh of {layer}", params[i + 3], (width,), "(gates * hidden size)")
+    for i in range(len(params)):
+        check_float(op, "parameter", params[i], typenum)
+    return 0
+
+
+cdef ndarray step_sizes(str op, object batch_sizes, int64_t rows):
+    """Rows of each step, checked; int64."""
+    cdef ndarray sizes
+    source = (<Tensor> batch_sizes).a if isinstance(batch_sizes, Tensor) else np.asarray(batch_sizes)
+    if source.ndim != 1 or source.dtype.kind not in "iu":
+        raise TypeError(f"[{op}] batch_sizes: expected a row of integers, got shape {source.shape} of {source.dtype}")
+    sizes = np.ascontiguousarray(source, np.int64).copy()
+    if sizes.size and (sizes.min() < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != rows):
+        raise ValueError(f"[{op}] batch_sizes: expected positive numbers that never grow and sum to the {rows} rows of the data, "
+                         f"got {sizes.tolist()}")
+    return sizes
+
+
+cdef Tensor state_like(Tensor x, int64_t layers, int64_t b, int64_t h):
+    cdef npy_intp shape[3]
+    shape[0], shape[1], shape[2] = layers, b, h
+    return empty(3, shape, cnp.PyArray_TYPE(x.a))
+
+
+def recurrent(str mode, Tensor input, batch_sizes, Tensor h0, Tensor c0, params, bint has_biases, int num_layers,
+              double dropout, bint train, bint bidirectional):
+    """Stacked recurrent layers over whole sequences.
+
+    Args:
+        mode: "rnn_tanh", "rnn_relu", "gru" or "lstm".
+        input: time-major sequences, or with batch_sizes the rows of all steps, one step after another.
+        batch_sizes: how many sequences each step has, never growing; None: all of them.
+        h0, c0: first states; None: zeros. c0 is the lstm's.
+        params: per layer and direction weight_ih, weight_hh and, with has_biases, bias_ih, bias_hh.
+        dropout: probability, applied to the output of every layer but the last while `train`.
+    Shape:
+        input (T, B, I) or (rows, I); h0, c0 (L * D, B, H) -> y (T, B, D * H) or (rows, D * H), hn, cn (L * D, B, H).
+        With D = 2 directions.
+    Returns:
+        (y, hn, cn); cn is None unless mode is "lstm".
+    Raises:
+        RuntimeError, ValueError, TypeError: shapes, step sizes or dtypes that do not fit together.
+    """
+    cdef int gates = MODES[mode], directions = 2 if bidirectional else 1, per_layer = 4 if has_biases else 2, i, d, which
+    cdef int typenum = cnp.PyArray_TYPE(input.a), ndim = 2 if batch_sizes is not None else 3
+    cdef int64_t rows, b, t, h
+    cdef tuple shape = shape_of(input)
+    cdef list parameters = list(params)
+    cdef RecurrentBackward0 node
+    cdef Layer layer
+    cdef Tensor x, y = None, hn, cn = None
+    cdef bint record = False
+    if len(shape) != ndim:
+        raise RuntimeError(f"[{mode}] input: expected shape {'(rows, I)' if ndim == 2 else '(T, B, I)'}, got {shape}")
+    if not is_fast(typenum):
+        raise TypeError(f"[{mode}] input: expected float32 or float64, got {input.dtype}")
+    if num_layers < 1 or len(parameters) != num_layers * directions * per_layer:
+        raise RuntimeError(f"[{mode}] params: expected {per_layer} for each of {num_layers} layers and {directions} directions, "
+                           f"got {len(parameters)}")
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"[{mode}] dropout: expected a probability, got {dropout}")
+    node = RecurrentBackward0.__new__(RecurrentBackward0)
+    if batch_sizes is None:
+        t, b = shape[0], shape[1]
+        rows = t * b
+    else:
+        rows = shape[0]
+        node.sizes = step_sizes(mode, batch_sizes, rows)
+        t = cnp.PyArray_SIZE(node.sizes)
+        b = node.sizes[0] if t else 0
+        if t and node.sizes[t - 1] == b:
+            node.sizes = None
+    if t == 0:
+        raise RuntimeError(f"[{mode}] input: expected at least one step, got shape {shape}")
+    h = cnp.PyArray_DIMS((<Tensor?> parameters[1]).a)[1] if cnp.PyArray_NDIM((<Tensor?> parameters[1]).a) == 2 else -1
+    check_parameters(mode, parameters, per_layer, gates, shape[ndim - 1], h, directions, typenum)
+    for what, state in (("h0", h0), ("c0", c0)):
+        check_shape(mode, what, state, (num_layers * directions, b, h), "(layers * directions, batch, hidden size)")
+        check_float(mode, what, state, typenum)
+    edges = (edge(input), None if h0 is None else edge(h0), None if c0 is None else edge(c0)) + tuple([edge(p) for p in parameters])
+    if grad_enabled():
+        for e in edges:
+            record = record or e is not None
+
+    node.mode, node.gates, node.directions, node.per_layer, node.dropout = mode, gates, directions, per_layer, dropout
+    node.t, node.b, node.h, node.rows, node.packed = t, b, h, rows, ndim == 2
+    node.layers, node.dropped = [], []
+    h0, c0, x = flat(h0), flat(c0), contiguous(input)
+    hn = state_like(x, num_layers * directions, b, h)
+    if gates == LSTM:
+        cn = state_like(x, num_layers * directions, b, h)
+    for i in range(num_layers):
+        if i and train and dropout > 0:
+            node.dropped.append(next_stream())
+            x = drop(y, dropout, node.dropped[-1][0], node.dropped[-1][1])
+        elif i:
+            node.dropped.append(None)
+            x = y
+        y = node.sequence(directions * h, typenum)
+        for d in range(directions):
+            which = i * directions + d
+            layer = Layer.__new__(Layer)
+            layer.mode, layer.reverse, layer.column = mode, d == 1, d * h
+            p = [contiguous(v) for v in parameters[which * per_layer:(which + 1) * per_layer]]
+            node.forward(layer, x, y, hn, cn, which * b * h, h0, c0, p[0], p[1], p[2] if has_biases else None,
+                         p[3] if has_biases else None, record)
+            node.layers.append(layer)
+        for layer in node.layers[i * directions:]:
+            if record:
+                if i == num_layers - 1:
+                    layer.save_output(3, y)
+                else:
+                    layer.save(3, y)
+    if record:
+        if h0 is not None:
+            node.save(0, h0)
+        if c0 is not None:
+            node.save(1, c0)
+        attach_outputs((y, hn) if cn is None else (y, hn, cn), node, edges)
+    return y, hn, cn
+
+
+# PyTorch's functions ----------------------------------------------------------------------------------------------
+
+def whole(mode, input, hx, params, has_biases, num_layers, dropout, train, bidirectional, *rest):
+    """Sorts out the two forms that PyTorch's functions have:
+    (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) for padded sequences and
+    (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional) for packed ones."""
+    if isinstance(params, (list, tuple)):
+        batch_sizes, batch_first = None, rest[0] if rest else False
+    else:
+        batch_sizes, batch_first = hx, False
+        hx, params, has_biases, num_layers, dropout, train, bidirectional = (
+            params, has_biases, num_layers, dropout, train, bidirectional, rest[0])
+    h0, c0 = hx if mode == "lstm" else (hx, None)
+    if batch_first:
+        input = transpose(input, 0, 1)
+    y, hn, cn = recurrent(mode, input, batch_sizes, h0, c0, params, has_biases, num_layers, dropout, train, bidirectional)
+    y = transpose(y, 0, 1) if batch_first else y
+    return (y, hn) if cn is None else (y, hn, cn)
+
+
+def gru(*args):
+    """gru(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> y, hn; or with
+    (data, batch_sizes, hx, params, ..) for packed sequences. See `recurrent`."""
+    return whole("gru", *args)
+
+
+def lstm(*args):
+    """lstm(input, (h0, c0), params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> y, hn, cn;
+    or with (data, batch_sizes, hx, params, ..) for packed sequences. See `recurrent`."""
+    return whole("lstm", *args)
+
+
+def rnn_tanh(*args):
+    """As gru, with h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh)."""
+    return whole("rnn_tanh", *args)
+
+
+def rnn_relu(*args):
+    """As gru, with h = relu(x W_ih^T + b_ih + h W_hh^T + b_hh)."""
+    return whole("rnn_relu", *args)
