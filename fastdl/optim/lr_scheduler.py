@@ -1,6 +1,6 @@
-"""Learning-rate schedules. Each sets the `lr` of an optimizer's groups when its `step()` is called, once per epoch or batch.
+"""Learning-rate schedules. Each sets the `lr` of an optimizer's groups at its `step()`, once per epoch or batch.
 
-As in PyTorch a schedule computes the next rate from the present one where it can, so that several may act on one optimizer.
+As in PyTorch a schedule computes the next rate from the present one where it can: several may act on one optimizer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
-                    f"[{type(self).__name__}] param 'initial_lr' is not specified in param_groups[{i}] when resuming an optimizer"
+                    f"[{type(self).__name__}] last_epoch {last_epoch}: param_groups[{i}] has no 'initial_lr' to resume from"
                 )
         self.optimizer = optimizer
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
@@ -266,7 +266,7 @@ class SequentialLR(LRScheduler):
     ):
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"[SequentialLR] milestones: expected one less than schedulers ({len(schedulers)}), got {len(milestones)}"
+                f"[SequentialLR] milestones: expected {len(schedulers) - 1}, one less than schedulers, got {len(milestones)}"
             )
         if any(s.optimizer is not optimizer for s in schedulers):
             raise ValueError("[SequentialLR] a scheduler belongs to another optimizer")
@@ -338,7 +338,9 @@ class ReduceLROnPlateau(LRScheduler):
         if not factor < 1:
             raise ValueError(f"{name} factor: expected a number < 1, got {factor}")
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"{name} expected mode min or max and threshold_mode rel or abs, got {mode!r}, {threshold_mode!r}")
+            raise ValueError(
+                f"{name} expected mode min or max and threshold_mode rel or abs, got {mode!r}, {threshold_mode!r}"
+            )
         count = len(optimizer.param_groups)
         self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * count
         if len(self.min_lrs) != count:
@@ -465,11 +467,10 @@ class OneCycleLR(LRScheduler):
             raise ValueError(
                 f"[OneCycleLR] Tried to step {step} times. The specified number of total steps is {self.total_steps}"
             )
-        begin, rates = 0.0, []
-        for end, lr_from, lr_to, momentum_from, momentum_to in self._phases:
-            if step <= end or end == self._phases[-1][0]:
-                break
-            begin = end
+        begin, rates, phases = 0.0, [], list(self._phases)
+        while len(phases) > 1 and step > phases[0][0]:
+            begin = phases.pop(0)[0]
+        end, lr_from, lr_to, momentum_from, momentum_to = phases[0]
         part = (step - begin) / (end - begin) if end != begin else 1.0
         for group in self.optimizer.param_groups:
             rates.append(self._anneal(group[lr_from], group[lr_to], part))

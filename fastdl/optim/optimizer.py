@@ -1,4 +1,4 @@
-"""Optimizer: parameter groups, state, and saving them; the update formulas are in the subclasses and in csrc/optim.c."""
+"""Optimizer: parameter groups, state, and saving them; the formulas are in the subclasses and csrc/optim.c."""
 
 from __future__ import annotations
 
@@ -191,16 +191,16 @@ class Optimizer:
         name = type(self).__name__
         for missing in set(self._required_buffers) - values.keys():
             raise ValueError(
-                f"[{name}] loaded state dict has no {missing!r} for {what}; it has {', '.join(sorted(values)) or 'nothing'}"
+                f"[{name}] loaded state dict has no {missing!r} for {what}; it has {', '.join(sorted(values)) or '-'}"
             )
         loaded = {}
         for key, value in values.items():
-            if key in self._required_buffers + self._optional_buffers and value is not None:
-                if not isinstance(value, Tensor) or value.shape != p.shape:
-                    found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                    raise ValueError(
-                        f"[{name}] loaded state dict: {key!r} of {what}: expected shape {tuple(p.shape)}, got {found}"
-                    )
+            is_buffer = key in self._required_buffers + self._optional_buffers and value is not None
+            if is_buffer and (not isinstance(value, Tensor) or value.shape != p.shape):
+                found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(
+                    f"[{name}] loaded state dict: {key!r} of {what}: expected shape {tuple(p.shape)}, got {found}"
+                )
             if key == "step":
                 value = int(value)
             elif isinstance(value, Tensor):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from ..._tensor import Tensor, tensor_from
 from ...autograd import no_grad
 from ...ops import optim as ops
@@ -21,9 +23,8 @@ def _with_grad(op: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 def _total_norm(params: list[Tensor], norm_type: float) -> float:
     if norm_type == 2:
         return ops.grad_norm(params)
-    if norm_type == math.inf:
-        return max((float(p.grad.abs().max()) for p in params if p.grad.numel()), default=0.0)
-    return sum(float((p.grad.abs() ** norm_type).sum()) for p in params) ** (1 / norm_type)
+    parts = [p.grad.numpy().reshape(-1) for p in params if p.grad.numel()]
+    return float(np.linalg.norm([np.linalg.norm(g, norm_type) for g in parts], norm_type)) if parts else 0.0
 
 
 def clip_grad_norm_(
@@ -63,9 +64,7 @@ def clip_grad_norm_(
         return tensor_from(norm, params[0].grad.dtype if params else None)
 
 
-def clip_grad_value_(
-    parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
-) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Clamps each element of the gradients in place to [-clip_value, clip_value]."""
     clip_value = float(clip_value)
     with no_grad():
