@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-TAG = os.environ.get("FDL_BUILD_TAG", "")  # keeps builds with other CFLAGS apart
+TAG = os.environ.get("FDL_BUILD_TAG", "")  # a build for debugging, with other CFLAGS, kept apart
 JOBS = int(os.environ.get("FDL_JOBS", os.cpu_count() or 1))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -33,9 +33,9 @@ DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
-C_FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
            "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
-CYTHON_FLAGS = ["-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
+CYTHON_FLAGS = ["-O1" if TAG else "-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
 # no symbol tables: half the size
 LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
 
