@@ -33,8 +33,8 @@ DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
-C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
-           "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
+C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
+           "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
 CYTHON_FLAGS = ["-O1" if TAG else "-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
 # no symbol tables: half the size
 LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
