@@ -33,7 +33,7 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
-                    f"[{type(self).__name__}] last_epoch {last_epoch}: param_groups[{i}] has no 'initial_lr' to resume from"
+                    f"[{type(self).__name__}] last_epoch {last_epoch}: param_groups[{i}] has no 'initial_lr'"
                 )
         self.optimizer = optimizer
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
@@ -266,7 +266,7 @@ class SequentialLR(LRScheduler):
     ):
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"[SequentialLR] milestones: expected {len(schedulers) - 1}, one less than schedulers, got {len(milestones)}"
+                f"[SequentialLR] milestones: expected {len(schedulers) - 1}, one less than schedulers, not {milestones}"
             )
         if any(s.optimizer is not optimizer for s in schedulers):
             raise ValueError("[SequentialLR] a scheduler belongs to another optimizer")
