@@ -1,7 +1,9 @@
-"""Coefficients of csrc/vecmath.h: Chebyshev interpolation in 60-digit arithmetic, rounded to each type, lowest power first.
+"""Coefficients of csrc/vecmath.h: Chebyshev interpolation in 60-digit arithmetic, rounded to each type, lowest power
+first.
 
 Run as `python csrc/vecmath_fit.py` (needs mpmath, nothing else of fastdl needs it); prints the tables of the header.
-Interpolation at Chebyshev nodes stays within a factor of two of the minimax error, which here is below a tenth of an ulp.
+Interpolation at Chebyshev nodes stays within a factor of two of the minimax error, which here is below a tenth of an
+ulp.
 """
 
 import mpmath as mp

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 BATCH, STEPS, LR, MAX_NORM = 32, 35, 1.0, 1.0
 PREFIX, WRITE = "time traveller", 60
-SETTINGS: dict[str, Any] = {"hidden": 256, "tokens": 10000, "sampling": "sequential", "seed": 0}  # a checkpoint keeps them
+# what a checkpoint keeps
+SETTINGS: dict[str, Any] = {"hidden": 256, "tokens": 10000, "sampling": "sequential", "seed": 0}
 QUICK = {"hidden": 32, "tokens": 4000}
 CHECKPOINT, PICTURE = "timemachine.safetensors", "timemachine.png"
 SAVE_EVERY = 100  # epochs

@@ -58,7 +58,7 @@ def as_dtype(t: object) -> dtype:
         return t
     if t in PYTHON_TYPES:
         return PYTHON_TYPES[t] if t is not float else _default
-    found = BY_NUM.get(np.dtype(t).num)
+    found = BY_NUM.get(np.dtype(t).num)  # type: ignore[call-overload]
     if found is None:
         raise TypeError(f"no tensor has the type {t!r}; there are {', '.join(map(repr, DTYPES))}")
     return found
@@ -92,7 +92,7 @@ class device:
 
     def __init__(self, type: str | device = "cpu", index: int | None = None):
         if isinstance(type, device):
-            type, index = type.type, type.index
+            type, index = type.type, type.index  # type: ignore[has-type, assignment]
         name, _, number = str(type).partition(":")
         if name != "cpu":
             raise RuntimeError(f"fastdl runs on the CPU only, got device {str(type)!r}")
@@ -158,5 +158,5 @@ class iinfo:
     """Limits of an integer type: `bits`, `max`, `min`."""
 
     def __init__(self, d: dtype):
-        info = np.iinfo(d.numpy)
+        info = np.iinfo(d.numpy)  # type: ignore[type-var]
         self.bits, self.dtype, self.max, self.min = info.bits, str(info.dtype), int(info.max), int(info.min)

@@ -8,6 +8,7 @@ memory are written once and share memory again after loading.
 
 from __future__ import annotations
 
+import contextlib
 import base64
 import binascii
 import json
@@ -123,10 +124,8 @@ def _replace_file(path: str, mode: int | None, tensors: dict[str, np.ndarray], m
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        except FileNotFoundError:
-            pass
         if isinstance(error, safetensors.SafetensorError):
             raise CheckpointError(f"[save] {path!r} could not be written: {error}") from None
         raise
@@ -215,7 +214,8 @@ class _Encoder:
         elif isinstance(obj, Mapping):
             hint = "; save dict(...) of it"
         elif isinstance(obj, (tuple, list, str, int, float)):
-            hint = f"; convert it to a plain {next(t for t in (tuple, list, str, int, float) if isinstance(obj, t)).__name__}"
+            plain = next(t for t in (tuple, list, str, int, float) if isinstance(obj, t))
+            hint = f"; convert it to a plain {plain.__name__}"
         raise TypeError(f"[save] cannot save {self.where()}: {kind.__module__}.{kind.__qualname__} is not data{hint}")
 
     def container(self, obj: Any, kind: type) -> Any:
@@ -247,7 +247,7 @@ class _Encoder:
         return entry
 
     def place(self) -> dict[str, np.ndarray]:
-        """Decides how each array is stored, and completes the entries. Arrays with memory in common are kept together."""
+        """Decides how each array is stored, and completes the entries; arrays with memory in common stay together."""
         tensors: dict[str, np.ndarray] = {"__metadata__": None}  # type: ignore[dict-item]  # a reserved name
         for group in _overlapping(self.found):
             views = {_place_of(array): array for _, array, _ in group}
@@ -369,7 +369,8 @@ def _read(f: Any, with_structure: bool) -> Any:
         data = f.read()
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"[load] expected a file opened in binary mode, got one that reads {type(data).__name__}")
-        return _read_open(getattr(f, "name", None) or type(f).__name__, io.BytesIO(data), len(data), data, with_structure)
+        name = getattr(f, "name", None) or type(f).__name__
+        return _read_open(name, io.BytesIO(data), len(data), data, with_structure)
     path = os.fspath(f)
     try:
         with open(path, "rb") as file:
@@ -410,7 +411,8 @@ def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure:
 
 
 _OTHERS = [
-    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads it there and saves it here"),
+    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads it "
+     "there and saves it here"),
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"\x93NUMPY", "is a NumPy .npy file: read it with numpy.load"),
     (b"\x89HDF", "is an HDF5 file"),

@@ -48,7 +48,8 @@ def test_in_place_change_of_a_saved_tensor_is_reported():
     y = x * 2
     z = y * y
     y += 1
-    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*shape \(3,\).*MulBackward0.*version 1; expected version 0"):
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*shape \(3,\).*"
+                       r"MulBackward0.*version 1; expected version 0"):
         z.backward(fastdl.ones(3))
 
 
@@ -224,7 +225,8 @@ def test_detach_and_data():
 
 
 def test_numbers_and_types_follow_pytorch():
-    i, f, d, b = fastdl.tensor([1, 2]), fastdl.tensor([1.0]), fastdl.tensor([1.0], dtype=fastdl.float64), fastdl.tensor([True])
+    i, f, b = fastdl.tensor([1, 2]), fastdl.tensor([1.0]), fastdl.tensor([True])
+    d = fastdl.tensor([1.0], dtype=fastdl.float64)
     assert (i + f).dtype is fastdl.float32
     assert (i / i).dtype is fastdl.float32
     assert (f + d).dtype is fastdl.float64

@@ -19,7 +19,9 @@ def grad_shapes(case):
     return [s for s in case.shapes if np.prod([n for n in s if isinstance(n, int)] or [1]) <= 4096]
 
 
-GRADIENTS = [pytest.param(c, s, id=f"{c.name}-{'x'.join(map(str, s))}") for c in TABLE.cases if c.wrt for s in grad_shapes(c)]
+GRADIENTS = [
+    pytest.param(c, s, id=f"{c.name}-{'x'.join(map(str, s))}") for c in TABLE.cases if c.wrt for s in grad_shapes(c)
+]
 
 
 def as_tensors(arrays, dtype, wrt=()):
@@ -90,7 +92,8 @@ def test_gradient(case, shape):
     for name, g, g32 in zip(case.wrt, grads, grads32):
         assert g.shape == arrays[name].shape
         scale = max(1.0, np.abs(g).max(initial=0.0))
-        np.testing.assert_allclose(g32, g, rtol=case.rtol * 50, atol=scale * max(case.rtol, 2e-6) * 10, err_msg=f"float32 {name}")
+        atol = scale * max(case.rtol, 2e-6) * 10
+        np.testing.assert_allclose(g32, g, rtol=case.rtol * 50, atol=atol, err_msg=f"float32 {name}")
     for name in case.wrt:  # one input at a time, then
         directions = [cases.normal(rng, *arrays[n].shape) * (n == name) for n in case.wrt]
         slope = (objective(1e-6, directions) - objective(-1e-6, directions)) / 2e-6
@@ -132,7 +135,8 @@ def test_isas(case, shape, dtype):
             np.testing.assert_array_equal(a, b, err_msg=f"{fma[0]} against {name}")
     rtol, atol = (case.rtol * 10, case.atol * 10) if dtype is fastdl.float32 else (1e-10, 1e-10)
     for a, b in zip(found[USABLE[0]], found["base"]):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=max(atol, rtol * np.abs(np.nan_to_num(a, posinf=0, neginf=0)).max(initial=0)))
+        largest = np.abs(np.nan_to_num(a, posinf=0, neginf=0)).max(initial=0)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=max(atol, rtol * largest))
 
 
 @pytest.mark.parametrize("case, shape", PAIRS)

@@ -1,4 +1,4 @@
-"""The words of nn's error reports: where in a model an error arose, and how a state dictionary differs from a module."""
+"""The words of nn's error reports: where in a model an error arose, how a state dictionary differs from a module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def note_module(error: Exception, module: Any) -> None:
     if trail is None:
         if not (error.args and isinstance(error.args[0], str) and error.args[0].startswith("[")):
             return
-        trail = error._fastdl_trail = (error.args[0], [])
+        trail = (error.args[0], [])
+        error._fastdl_trail = trail  # type: ignore[attr-defined]
     message, modules = trail
     if modules and modules[-1] is module:  # forward called its parent's __call__
         return
@@ -102,7 +103,8 @@ def _hint(state_dict: Mapping, own: list[str], missing: list[str], unexpected: l
     if missing and unexpected:
         prefix = _common_prefix(unexpected, set(missing))
         if prefix:
-            return f'the given keys begin with "{prefix}": strip it, {{k.removeprefix("{prefix}"): v for k, v in d.items()}}'
+            strip = f'{{k.removeprefix("{prefix}"): v for k, v in d.items()}}'
+            return f'the given keys begin with "{prefix}": strip it, {strip}'
         prefix = _common_prefix(missing, set(unexpected))
         if prefix:
             return f'the module\'s keys begin with "{prefix}": add it, {{"{prefix}" + k: v for k, v in d.items()}}'

@@ -179,7 +179,9 @@ class PReLU(Module):
         weight: (num_parameters,), `init`; one for all channels, or one for each entry of dimension 1.
     """
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: object = None, dtype: object = None) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: object = None, dtype: object = None
+    ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init

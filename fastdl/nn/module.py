@@ -1,4 +1,4 @@
-"""Module: the base class of every layer and model. Parameters, buffers and submodules are found by attribute assignment."""
+"""Module: the base class of every layer and model. Assigning an attribute registers parameters, buffers, submodules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class Module:
@@ -77,7 +78,9 @@ class Module:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
                     if not (isinstance(changed, tuple) and len(changed) == 2):
-                        raise RuntimeError(f"a forward pre-hook with kwargs returns None or (args, kwargs), got {changed!r}")
+                        raise RuntimeError(
+                            f"a forward pre-hook with kwargs returns None or (args, kwargs), got {changed!r}"
+                        )
                     args, kwargs = changed
             else:
                 changed = hook(self, args)

@@ -364,7 +364,7 @@ class ReduceLROnPlateau(LRScheduler):
             return sign * a > sign * best
         return sign * a > sign * (best + sign * margin)
 
-    def step(self, metrics: float, epoch: int | None = None) -> None:
+    def step(self, metrics: float, epoch: int | None = None) -> None:  # type: ignore[override]
         """Counts the metric and reduces the rates if it is time to."""
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch

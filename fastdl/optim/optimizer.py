@@ -167,7 +167,8 @@ class Optimizer:
                 f"[{name}] loaded state dict has a different number of parameter groups: "
                 f"expected {len(self.param_groups)}, got {len(saved)}"
             )
-        groups, param_of = [], {}
+        groups: list[dict[str, Any]] = []
+        param_of: dict[Any, Any] = {}
         for i, (old, new) in enumerate(zip(self.param_groups, saved)):
             if len(old["params"]) != len(new["params"]):
                 raise ValueError(

@@ -161,7 +161,7 @@ class Vocab:
             raise ValueError(f"{path}: not a vocabulary: the entry 'format' is not {FORMAT!r}")
         tokens, freqs = content.get("tokens"), content.get("frequencies")
         strings = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
-        if not strings or tokens[:1] != [UNK]:
+        if not isinstance(tokens, list) or not strings or tokens[:1] != [UNK]:
             raise ValueError(f"{path}: not a vocabulary: 'tokens' is not a list of strings that begins with {UNK!r}")
         if not isinstance(freqs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in freqs):
             raise ValueError(f"{path}: not a vocabulary: 'frequencies' is not a list of pairs")

@@ -91,7 +91,7 @@ class ConcatDataset(Dataset[T_co]):
             raise ValueError("[ConcatDataset] datasets should not be an empty iterable")
         if any(isinstance(part, IterableDataset) for part in self.datasets):
             raise TypeError("[ConcatDataset] takes data sets with random access; ChainDataset takes iterable ones")
-        self.cumulative_sizes = list(itertools.accumulate(len(part) for part in self.datasets))
+        self.cumulative_sizes = list(itertools.accumulate(len(part) for part in self.datasets))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -118,7 +118,7 @@ class ChainDataset(IterableDataset):
             yield from part
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self.datasets)  # type: ignore[arg-type]
+        return sum(len(part) for part in self.datasets)  # type: ignore[arg-type, misc]
 
 
 class Subset(Dataset[T_co]):

@@ -134,16 +134,17 @@ class DataLoader:
             raise ValueError(f"[DataLoader] batch_size: expected an int > 0, got {batch_size!r}")
 
         if sampler is None and not iterable:
-            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+            sized: Any = dataset
+            sampler = RandomSampler(sized, generator=generator) if shuffle else SequentialSampler(sized)
         if batch_sampler is None and batch_size is not None and not iterable:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         if collate_fn is None:
             collate_fn = default_convert if batch_size is None and batch_sampler is None else default_collate
 
         self.dataset = dataset
         self.batch_size = batch_size
-        self.sampler = sampler
-        self.batch_sampler = batch_sampler
+        self.sampler: Any = sampler
+        self.batch_sampler: Any = batch_sampler
         self.drop_last = drop_last
         self.collate_fn = collate_fn
         self.generator = generator
