@@ -8,9 +8,9 @@ memory are written once and share memory again after loading.
 
 from __future__ import annotations
 
-import contextlib
 import base64
 import binascii
+import contextlib
 import json
 import math
 import os
@@ -411,8 +411,8 @@ def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure:
 
 
 _OTHERS = [
-    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads it "
-     "there and saves it here"),
+    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads "
+     "it there and saves it here"),
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"\x93NUMPY", "is a NumPy .npy file: read it with numpy.load"),
     (b"\x89HDF", "is an HDF5 file"),
