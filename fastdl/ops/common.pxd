@@ -16,6 +16,7 @@ cdef Tensor to_float(Tensor x)                                  # integers and b
 cdef Tensor as_tensor(object x, Tensor like)                    # numbers become 0-d tensors that do not decide the type
 cdef int broadcast(str op, ndarray a, ndarray b, npy_intp *shape) except -1     # fills shape, returns ndim
 cdef void strides_for(ndarray a, int ndim, int64_t *strides) noexcept  # in elements, 0 where broadcast to ndim dims
+cdef ndarray strided(ndarray a, int ndim, npy_intp *dims, npy_intp *strides)   # a read-only view; strides in bytes
 cdef bint same_shape(ndarray a, ndarray b) noexcept
 cdef Tensor expand_to(Tensor x, tuple shape)                    # recorded view
 cdef Tensor sum_to(Tensor g, tuple shape)                       # recorded; shape None: g itself

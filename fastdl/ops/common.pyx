@@ -2,6 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
 
@@ -12,6 +13,10 @@ from .. import _types
 from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
 from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels, own_array,
                         register, view_of, wants, wrap)
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(type subtype, cnp.dtype descr, int ndim, npy_intp *shape, npy_intp *strides,
+                                void *data, int flags, object obj)
 
 cnp.import_array()
 
@@ -148,6 +153,15 @@ cdef int normal_dim(str op, int dim, int ndim) except -1:
     return dim + n if dim < 0 else dim
 
 
+cdef ndarray strided(ndarray a, int ndim, npy_intp *dims, npy_intp *strides):
+    cdef cnp.dtype descr = cnp.PyArray_DescrFromType(cnp.PyArray_TYPE(a))
+    cdef ndarray view
+    Py_INCREF(descr)
+    view = PyArray_NewFromDescr(ndarray, descr, ndim, dims, strides, cnp.PyArray_DATA(a), 0, None)
+    cnp.set_array_base(view, a)
+    return view
+
+
 # expand and its adjoint sum_to ------------------------------------------------------------------------------------
 
 @cython.final
@@ -161,7 +175,15 @@ cdef class ExpandBackward0(Node):
 cdef Tensor expand_to(Tensor x, tuple shape):
     """A view of x with shape `shape`, broadcast dimensions by stride 0."""
     cdef ExpandBackward0 node
-    cdef Tensor y = view_of(x, np.broadcast_to(x.a, shape))
+    cdef npy_intp dims[MAX_DIMS]
+    cdef npy_intp strides[MAX_DIMS]
+    cdef int i, ndim = <int> len(shape), lead = ndim - cnp.PyArray_NDIM(x.a)
+    for i in range(ndim):
+        dims[i] = shape[i]
+        strides[i] = 0
+        if i >= lead and cnp.PyArray_DIMS(x.a)[i - lead] == dims[i]:
+            strides[i] = cnp.PyArray_STRIDES(x.a)[i - lead]
+    cdef Tensor y = view_of(x, strided(x.a, ndim, dims, strides))
     if grad_enabled() and wants(x):
         node = ExpandBackward0.__new__(ExpandBackward0)
         node.shape = shape_of(x)
