@@ -119,6 +119,7 @@ from .ops.indexing import (
     tril,
     triu,
 )
+from .ops.matmul import addmm, baddbmm, bmm, dot, matmul, mm, mv, outer
 from .ops.reduce import (
     all,
     allclose,

@@ -1,0 +1,338 @@
+"""Matrix products: matmul and its special cases, linear; forward and backward."""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from .._kernels cimport FDL_ACT_NONE, Scratch, fdl_matmul_args, fdl_table, scratch
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, operators, own_array, register,
+                        wants, wrap)
+from .common cimport MAX_DIMS, as_tensor, expand_to, shape_of, sum_to, to_type
+
+cnp.import_array()
+
+cdef enum:
+    GIL_PRODUCTS = 1 << 18      # multiply-adds from which a product runs without the GIL: about 2 us
+
+
+# Operands ---------------------------------------------------------------------------------------------------------
+
+cdef struct Matrices:
+    # a matrix or a stack of them, as the kernel takes it: rows of `ld` elements, stored transposed or not
+    void *data
+    int64_t rows, cols, ld
+    bint trans
+    int batch_dims
+    int64_t batch[MAX_DIMS]
+    int64_t stride[MAX_DIMS]    # elements
+
+
+cdef bint describe(Tensor x, bint trans, Matrices *m) noexcept:
+    """Fills m from x's strides; False if the layout needs a copy first."""
+    cdef int n = cnp.PyArray_NDIM(x.a), i
+    cdef npy_intp *dims = cnp.PyArray_DIMS(x.a)
+    cdef npy_intp *strides = cnp.PyArray_STRIDES(x.a)
+    cdef int64_t item = cnp.PyArray_ITEMSIZE(x.a), row = strides[n - 2] // item, col = strides[n - 1] // item
+    m.data, m.rows, m.cols, m.trans, m.batch_dims = cnp.PyArray_DATA(x.a), dims[n - 2], dims[n - 1], False, n - 2
+    if (col == 1 or m.cols <= 1) and (row >= m.cols or m.rows <= 1):
+        m.ld = row if m.rows > 1 else max(m.cols, 1)
+    elif (row == 1 or m.rows <= 1) and (col >= m.rows or m.cols <= 1):
+        m.ld, m.trans = (col if m.cols > 1 else max(m.rows, 1)), True
+    else:
+        return False
+    if trans:
+        m.rows, m.cols, m.trans = m.cols, m.rows, not m.trans
+    for i in range(n - 2):
+        m.batch[i] = dims[i]
+        m.stride[i] = strides[i] // item
+    return True
+
+
+cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias):
+    """a b (+ bias over the columns) for stacks of matrices whose sizes fit; leading dimensions are broadcast. Not recorded.
+
+    trans_a, trans_b: the transpose of the last two dimensions instead.
+    """
+    cdef int typenum = cnp.PyArray_TYPE(a.a), dims = 0, i, j, k
+    cdef const fdl_table *K = kernels(typenum)
+    cdef Matrices x
+    cdef Matrices y
+    cdef fdl_matmul_args args
+    cdef npy_intp shape[MAX_DIMS]
+    cdef int64_t sx[MAX_DIMS]
+    cdef int64_t sy[MAX_DIMS]
+    cdef int64_t at[MAX_DIMS]
+    cdef int64_t count = 1, item = cnp.PyArray_ITEMSIZE(a.a), step, size
+    cdef Scratch work = None
+    cdef Tensor out
+    if not describe(a, trans_a, &x):
+        a = contiguous(a)
+        describe(a, trans_a, &x)
+    if not describe(b, trans_b, &y):
+        b = contiguous(b)
+        describe(b, trans_b, &y)
+    dims = max(x.batch_dims, y.batch_dims)
+    for i in range(dims):
+        j, k = i - dims + x.batch_dims, i - dims + y.batch_dims
+        shape[i] = x.batch[j] if j >= 0 and x.batch[j] != 1 else y.batch[k] if k >= 0 else 1
+        sx[i] = x.stride[j] if j >= 0 and x.batch[j] != 1 else 0
+        sy[i] = y.stride[k] if k >= 0 and y.batch[k] != 1 else 0
+        at[i] = 0
+    shape[dims], shape[dims + 1] = x.rows, y.cols
+    out = empty(dims + 2, shape, typenum)
+    args.c, args.a, args.b, args.bias = cnp.PyArray_DATA(out.a), x.data, y.data, NULL if bias is None else cnp.PyArray_DATA(bias.a)
+    args.m, args.n, args.k, args.lda, args.ldb, args.ldc = x.rows, y.cols, x.cols, x.ld, y.ld, max(y.cols, 1)
+    args.trans_a, args.trans_b, args.accumulate, args.activation = x.trans, y.trans, 0, FDL_ACT_NONE
+    args.batch, args.stride_a, args.stride_b, args.stride_c = 1, 0, 0, x.rows * y.cols
+    # the kernel walks one batch dimension: join those that step evenly, loop over the others
+    while dims > 1 and sx[dims - 2] == sx[dims - 1] * shape[dims - 1] and sy[dims - 2] == sy[dims - 1] * shape[dims - 1]:
+        shape[dims - 2] *= shape[dims - 1]
+        sx[dims - 2], sy[dims - 2] = sx[dims - 1], sy[dims - 1]
+        dims -= 1
+    if dims:
+        args.batch, args.stride_a, args.stride_b = shape[dims - 1], sx[dims - 1], sy[dims - 1]
+        for i in range(dims - 1):
+            count *= shape[i]
+    step = args.batch * args.stride_c
+    size = K.matmul_scratch(&args)
+    args.scratch = NULL
+    if size:
+        work = scratch(size)
+        args.scratch = work.data
+    if args.m * args.n * args.k * args.batch < GIL_PRODUCTS and count == 1:
+        K.matmul(&args)
+        return out
+    with nogil:
+        while count > 0:
+            K.matmul(&args)
+            count -= 1
+            args.c = <char *> args.c + step * item
+            for i in range(dims - 2, -1, -1):
+                at[i] += 1
+                args.a = <const char *> args.a + sx[i] * item
+                args.b = <const char *> args.b + sy[i] * item
+                if at[i] < shape[i]:
+                    break
+                at[i] = 0
+                args.a = <const char *> args.a - sx[i] * shape[i] * item
+                args.b = <const char *> args.b - sy[i] * shape[i] * item
+    return out
+
+
+cdef int same_type(str op, Tensor a, Tensor b) except -1:
+    if cnp.PyArray_TYPE(a.a) != cnp.PyArray_TYPE(b.a):
+        raise RuntimeError(f"[{op}] expected both operands to have the same dtype, but got {a.dtype} and {b.dtype}")
+    return 0
+
+
+# matmul -----------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class MatmulBackward0(Node):
+    """out = a b:  da = g b^T,  db = a^T g, summed where a or b was broadcast"""
+    cdef str title
+    cdef tuple shape_a, shape_b  # None: not broadcast
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor a = self.saved(0), b = self.saved(1), da = None, db = None
+        cdef bint record = grad_enabled()
+        if self.edges[0] is not None:
+            da = sum_to(matmul_(g, b.mT) if record else product(g, False, b, True, None), self.shape_a)
+        if self.edges[1] is not None:
+            db = sum_to(matmul_(a.mT, g) if record else product(a, True, g, False, None), self.shape_b)
+        return da, db
+
+
+cdef Tensor stacked(Tensor a, Tensor b, str title):
+    """a b for operands of at least two dimensions, recorded."""
+    cdef Tensor out = product(a, False, b, False, None)
+    cdef MatmulBackward0 node
+    if grad_enabled() and (wants(a) or wants(b)):
+        node = MatmulBackward0.__new__(MatmulBackward0)
+        node.title = title
+        if wants(b):
+            node.save(0, a)
+        if wants(a):
+            node.save(1, b)
+        if cnp.PyArray_NDIM(out.a) > 2:
+            node.shape_a, node.shape_b = shape_of(a), shape_of(b)
+        attach(out, node, (edge(a), edge(b)))
+    return out
+
+
+cdef Tensor matmul_(Tensor a, Tensor b):
+    cdef int na = cnp.PyArray_NDIM(a.a), nb = cnp.PyArray_NDIM(b.a), i
+    cdef tuple sa, sb
+    cdef Tensor out
+    same_type("matmul", a, b)
+    if na == 0 or nb == 0:
+        raise RuntimeError(f"[matmul] both operands need at least one dimension, got shapes {shape_of(a)} and {shape_of(b)}")
+    if (cnp.PyArray_DIMS(a.a)[na - 1] != cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]):
+        raise RuntimeError(f"[matmul] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has {cnp.PyArray_DIMS(a.a)[na - 1]} columns, "
+                           f"the second {cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]} rows")
+    if not is_fast(cnp.PyArray_TYPE(a.a)):
+        return wrap(own_array(np.matmul(a.a, b.a)))
+    if na == 2 and nb == 2:
+        return stacked(a, b, "MmBackward0")
+    sa, sb = shape_of(a), shape_of(b)
+    if na == 1:
+        out = matmul_(a.unsqueeze(0), b if nb > 1 else b.unsqueeze(1))
+        return out.squeeze(-2) if nb > 1 else out.reshape(())
+    if nb == 1:
+        return matmul_(a, b.unsqueeze(1)).squeeze(-1)
+    if nb == 2:  # the same matrix for the whole stack: one product with many rows
+        rows = 1
+        for i in range(na - 1):
+            rows *= sa[i]
+        return stacked(a.reshape(rows, sa[na - 1]), b, "MmBackward0").reshape(sa[:na - 1] + sb[1:])
+    for i in range(1, min(na, nb) - 1):
+        if sa[na - 2 - i] != sb[nb - 2 - i] and sa[na - 2 - i] != 1 and sb[nb - 2 - i] != 1:
+            raise RuntimeError(f"[matmul] the leading dimensions of {sa} and {sb} cannot be broadcast together: {sa[na - 2 - i]} and {sb[nb - 2 - i]} differ")
+    return stacked(a, b, "BmmBackward0")
+
+
+# linear -----------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class AddmmBackward0(Node):
+    """out = x W^T + b:  dx = g W,  dW = g^T x,  db = g summed over rows"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor x = self.saved(0), weight = self.saved(1), dx = None, dw = None, db = None
+        if grad_enabled():
+            if self.edges[0] is not None:
+                dx = matmul_(g, weight)
+            if self.edges[1] is not None:
+                dw = matmul_(g.mT, x)
+        else:
+            if self.edges[0] is not None:
+                dx = product(g, False, weight, False, None)
+            if self.edges[1] is not None:
+                dw = product(g, True, x, False, None)
+        if len(self.edges) > 2 and self.edges[2] is not None:
+            db = sum_to(g, (cnp.PyArray_DIMS(g.a)[1],))
+        return (dx, dw, db) if len(self.edges) > 2 else (dx, dw)
+
+
+cdef Tensor linear_rows(Tensor x, Tensor weight, Tensor bias):
+    """The same for a matrix x."""
+    cdef Tensor out = product(x, False, weight, True, None if bias is None else contiguous(bias))
+    cdef AddmmBackward0 node
+    if grad_enabled() and (wants(x) or wants(weight) or (bias is not None and wants(bias))):
+        node = AddmmBackward0.__new__(AddmmBackward0)
+        if wants(weight):
+            node.save(0, x)
+        if wants(x):
+            node.save(1, weight)
+        attach(out, node, (edge(x), edge(weight)) if bias is None else (edge(x), edge(weight), edge(bias)))
+    return out
+
+
+cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
+    cdef int n = cnp.PyArray_NDIM(x.a)
+    cdef tuple shape
+    if cnp.PyArray_NDIM(weight.a) not in (1, 2) or n == 0 or cnp.PyArray_DIMS(x.a)[n - 1] != cnp.PyArray_DIMS(weight.a)[cnp.PyArray_NDIM(weight.a) - 1]:
+        raise RuntimeError(f"[linear] the input's last dimension must be the weight's number of columns: input {shape_of(x)}, weight {shape_of(weight)}")
+    if bias is not None and shape_of(bias) not in ((), shape_of(weight)[:-1]):
+        raise RuntimeError(f"[linear] bias must have one entry per row of the weight: weight {shape_of(weight)}, bias {shape_of(bias)}")
+    same_type("linear", x, weight)
+    if cnp.PyArray_NDIM(weight.a) == 1 or not is_fast(cnp.PyArray_TYPE(x.a)):
+        out = matmul_(x, weight.mT if cnp.PyArray_NDIM(weight.a) == 2 else weight)
+        return out if bias is None else out + bias
+    if bias is not None:
+        same_type("linear", x, bias)
+        if cnp.PyArray_NDIM(bias.a) == 0:
+            bias = expand_to(bias, shape_of(weight)[:-1])
+    if n == 2:
+        return linear_rows(x, weight, bias)
+    shape = shape_of(x)
+    rows = 1
+    for size in shape[:n - 1]:
+        rows *= size
+    return linear_rows(x.reshape(rows, shape[n - 1]), weight, bias).reshape(shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
+
+
+# Python's names ---------------------------------------------------------------------------------------------------
+
+cdef Tensor checked(str op, object x, int ndim, str what):
+    if not isinstance(x, Tensor) or cnp.PyArray_NDIM((<Tensor> x).a) != ndim:
+        raise RuntimeError(f"[{op}] expected {what} with {ndim} dimensions, got {'shape ' + str(shape_of(x)) if isinstance(x, Tensor) else type(x).__name__}")
+    return x
+
+
+def matmul(Tensor input, Tensor other):
+    """The matrix product: of vectors a number, of matrices a matrix, of stacks of matrices a stack, with broadcasting.
+
+    Shape: (.., m, k), (.., k, n) -> (.., m, n); a 1-d operand is a row on the left, a column on the right.
+    Raises: RuntimeError if the sizes or types differ.
+    """
+    return matmul_(input, other)
+
+
+def mm(Tensor input, Tensor mat2):
+    """The product of two matrices: (m, k), (k, n) -> (m, n)."""
+    return matmul_(checked("mm", input, 2, "a matrix"), checked("mm", mat2, 2, "a matrix"))
+
+
+def bmm(Tensor input, Tensor mat2):
+    """The products of two stacks of matrices: (b, m, k), (b, k, n) -> (b, m, n)."""
+    checked("bmm", input, 3, "a stack of matrices")
+    checked("bmm", mat2, 3, "a stack of matrices")
+    if cnp.PyArray_DIMS(input.a)[0] != cnp.PyArray_DIMS(mat2.a)[0]:
+        raise RuntimeError(f"[bmm] the stacks have {cnp.PyArray_DIMS(input.a)[0]} and {cnp.PyArray_DIMS(mat2.a)[0]} matrices: {shape_of(input)}, {shape_of(mat2)}")
+    return matmul_(input, mat2)
+
+
+def mv(Tensor input, Tensor vec):
+    """The product of a matrix and a vector: (m, k), (k) -> (m)."""
+    return matmul_(checked("mv", input, 2, "a matrix"), checked("mv", vec, 1, "a vector"))
+
+
+def dot(Tensor input, Tensor tensor):
+    """The inner product of two vectors."""
+    return matmul_(checked("dot", input, 1, "a vector"), checked("dot", tensor, 1, "a vector"))
+
+
+def outer(Tensor input, Tensor vec2):
+    """The outer product of two vectors: (m), (n) -> (m, n)."""
+    checked("outer", input, 1, "a vector")
+    checked("outer", vec2, 1, "a vector")
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+def addmm(input, Tensor mat1, Tensor mat2, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
+    product = matmul_(checked("addmm", mat1, 2, "a matrix"), checked("addmm", mat2, 2, "a matrix"))
+    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+
+
+def baddbmm(input, Tensor batch1, Tensor batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast."""
+    product = bmm(batch1, batch2)
+    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+
+
+def linear(Tensor input, Tensor weight, Tensor bias=None):
+    """input weight^T + bias.
+
+    Shape: input (.., in), weight (out, in), bias (out) or None -> (.., out).
+    Raises: RuntimeError if the sizes or types differ.
+    """
+    return linear_(input, weight, bias)
+
+
+cdef object op_matmul(object a, object b):
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        raise TypeError(f"[matmul] expected tensors, got {type(a).__name__} and {type(b).__name__}")
+    return matmul_(<Tensor> a, <Tensor> b)
+
+
+operators.matmul = op_matmul
+
+for _function in (matmul, mm, bmm, mv, dot, outer, addmm, baddbmm):
+    register(_function.__name__, _function)
