@@ -129,7 +129,7 @@ def tensor_from(data, dtype=None):
     elif isinstance(data, (ndarray, np.generic)):
         array = np.asarray(data)
     else:
-        array = sequence_array(data)
+        array = sequence_array(data, dtype is not None)
     if dtype is not None:
         wanted = as_dtype(dtype).numpy
         if array.dtype != wanted:
@@ -139,15 +139,15 @@ def tensor_from(data, dtype=None):
     return wrap(own_array(array))
 
 
-def sequence_array(data):
-    """The NumPy array of a number or of nested sequences, typed as PyTorch types it."""
+def sequence_array(data, bint full_precision=False):
+    """The NumPy array of a number or of nested sequences, typed as PyTorch types it, or with Python's own precision."""
     if isinstance(data, (list, tuple)) and data and holds_tensors(data):
         data = [x.tolist() if isinstance(x, Tensor) else x for x in data]
     try:
         array = np.array(data)
     except ValueError as error:
         raise ValueError(f"[tensor] expected sequences of equal length at each depth: {error}") from None
-    if array.dtype.kind == "f" and array.dtype != np.float16 and not holds_numpy(data):
+    if array.dtype.kind == "f" and array.dtype != np.float16 and not full_precision and not holds_numpy(data):
         array = array.astype(get_default_dtype().numpy)
     elif array.size == 0 and not isinstance(data, ndarray):
         array = array.astype(get_default_dtype().numpy)

@@ -22,6 +22,3 @@ class Parameter(Tensor):
         result = type(self)(self.data.clone(), self.requires_grad)
         memo[id(self)] = result
         return result
-
-    def __repr__(self, **kwargs: object) -> str:
-        return "Parameter containing:\n" + super().__repr__()
