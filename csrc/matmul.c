@@ -14,6 +14,21 @@
 #include "fastdl.h"
 #include "gemm_tile.h"
 #include "tune.h"
+#include "vecmath.h"
+
+static __attribute__((noinline)) vf curved_activation(int kind, vf x) {
+    switch (kind) {
+    case FDL_ACT_TANH: return v_tanh(x);
+    case FDL_ACT_SIGMOID: return v_sigmoid(x);
+    default: return v_gelu(x);
+    }
+}
+
+INLINE vf activation(int kind, vf x) {
+    return kind == FDL_ACT_NONE ? x : kind == FDL_ACT_RELU ? v_max(x, v_zero()) : curved_activation(kind, x);
+}
+
+#include "matmul_dot.h"
 
 typedef struct plan {
     real *c;
@@ -83,16 +98,21 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     p->scratch = (p->scratch + 15) / 16 * 16;
 }
 
-/* out[k][width] = b[p*row_b + j*col_b] with rows contiguous (col_b == 1); columns from `cols` on are 0 */
-static void pack_rows(real *out, const real *b, int64_t row_b, int64_t k, int cols, int width) {
-    for (int64_t p = 0; p < k; p++, b += row_b, out += width) {
-        int j = 0;
-        for (; j + VL <= cols; j += VL) v_store(out + j, v_load(b + j));
-        if (j < width) v_store(out + j, v_load_n(b + j, cols - j));
-    }
+/* Panels [panel, panel + count) of the vector side, given at k0, one after the other as [k][width]; columns beyond n
+ * are 0. Here rows are contiguous (col_b == 1): each is read through all panels. */
+static void pack_rows(const plan *p, real *out, const real *b, int64_t panel, int count, int64_t depth) {
+    int64_t start = panel_start(p, panel);
+    for (int64_t q = 0; q < depth; q++, b += p->row_b)
+        for (int i = 0; i < count; i++) {
+            int64_t column = panel_start(p, panel + i), width = panel_start(p, panel + i + 1) - column;
+            int64_t cols = min_i64(width, p->n - column), j = 0;
+            real *to = out + (column - start) * depth + q * width;
+            for (; j + VL <= cols; j += VL) v_store(to + j, v_load(b + column + j));
+            if (j < width) v_store(to + j, v_load_n(b + column + j, (int)(cols - j)));
+        }
 }
 
-/* the same with columns contiguous (row_b == 1) */
+/* One panel, out[k][width], where columns are contiguous (row_b == 1). */
 static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int cols, int width) {
     for (int j = 0; j < width; j += VL) {
         const real *src = b + j * col_b;
@@ -114,27 +134,20 @@ static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int
     }
 }
 
-/* Tiles [first, last) of the row side, a given at k0, packed one after the other as [k][rows]. */
+/* Tiles [first, last) of the row side, given at k0, one after the other as [k][rows]; here each k is contiguous
+ * (row_a == 1) and read through all tiles. */
 static void pack_tiles(const plan *p, real *out, const real *a, int64_t first, int64_t last, int64_t depth) {
     int64_t start = tile_start(p, first);
-    for (int64_t i = first; i < last; i++) {
-        int64_t row = tile_start(p, i);
-        int rows = (int)(tile_start(p, i + 1) - row);
-        const real *src = a + row * p->row_a;
-        real *dst = out + (row - start) * depth;
-        for (int64_t q = 0; q < depth; q++, src += p->col_a, dst += rows)
+    for (int64_t q = 0; q < depth; q++, a += p->col_a)
+        for (int64_t i = first; i < last; i++) {
+            int64_t row = tile_start(p, i);
+            int rows = (int)(tile_start(p, i + 1) - row);
+            real *to = out + (row - start) * depth + q * rows;
             for (int r = 0; r < rows; r += VL) {
                 int n = rows - r < VL ? rows - r : VL;
-                v_store_n(dst + r, v_load_n(src + r, n), n);
+                v_store_n(to + r, v_load_n(a + row + r, n), n);
             }
-    }
-}
-
-INLINE vf activation(int kind, vf x) {
-    switch (kind) {
-    case FDL_ACT_RELU: return v_max(x, v_zero());
-    }
-    return x;
+        }
 }
 
 /* activation of a finished tile, while it is in L1 */
@@ -162,8 +175,7 @@ static void store_transposed(const real *tile, int rows, int cols, int width, re
                     vf y = x[i];
                     if (accumulate) y += v_load_n(to, n);
                     if (bias) y += add;
-                    if (kind) y = activation(kind, y);
-                    v_store_n(to, y, n);
+                    v_store_n(to, activation(kind, y), n);
                 }
         }
     }
@@ -202,13 +214,13 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
         const real *a = p->a + matrix * p->stride_a + k0 * p->col_a;
         const real *b = p->b + matrix * p->stride_b + k0 * p->row_b;
         tile_args t = {.row_a = p->row_a, .col_a = p->col_a, .ldb = p->row_b, .ldc = p->ldc, .k = depth};
-        for (int j = 0; p->pack_b && j < count; j++) {
-            int64_t column = panel_start(p, panel + j);
-            int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
-            real *to = packed_b + (column - start) * depth;
-            if (p->col_b == 1) pack_rows(to, b + column, p->row_b, depth, cols, width);
-            else pack_columns(to, b + column * p->col_b, p->col_b, depth, cols, width);
-        }
+        if (p->pack_b && p->col_b == 1) pack_rows(p, packed_b, b, panel, count, depth);
+        else if (p->pack_b)
+            for (int j = 0; j < count; j++) {
+                int64_t column = panel_start(p, panel + j);
+                int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
+                pack_columns(packed_b + (column - start) * depth, b + column * p->col_b, p->col_b, depth, cols, width);
+            }
         int64_t packed_row = 0, packed_until = first;
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
@@ -255,24 +267,57 @@ static void product_range(void *ctx, int64_t begin, int64_t end, int thread) {
 
 INLINE int is_empty(const fdl_matmul_args *x) { return x->m <= 0 || x->n <= 0 || x->batch <= 0; }
 
+/* Few rows on one side and k contiguous in both: the form of matmul_dot.h. Changes bits, so by shape and layout only. */
+static int plan_dot(dot_plan *p, const fdl_matmul_args *x) {
+    int a_rows = !x->trans_a || (x->m == 1 && x->lda == 1), b_rows = x->trans_b || (x->n == 1 && x->ldb == 1);
+    if (!a_rows || !b_rows || min_i64(x->m, x->n) > MATMUL_DOT_ROWS || x->k < MATMUL_DOT_K) return 0;
+    int64_t lda = x->trans_a ? x->k : x->lda, ldb = x->trans_b ? x->ldb : x->k;
+    *p = (dot_plan){.c = x->c, .bias = x->bias, .k = x->k, .batch = x->batch, .stride_c = x->stride_c,
+                    .accumulate = x->accumulate, .activation = x->activation};
+    if (x->m <= x->n) {
+        p->few = x->a, p->rows = x->m, p->ld_few = lda, p->stride_few = x->stride_a, p->step_few = x->ldc;
+        p->many = x->b, p->cols = x->n, p->ld_many = ldb, p->stride_many = x->stride_b, p->step_many = 1;
+        p->bias_many = 1;
+    } else {
+        p->few = x->b, p->rows = x->n, p->ld_few = ldb, p->stride_few = x->stride_b, p->step_few = 1;
+        p->many = x->a, p->cols = x->m, p->ld_many = lda, p->stride_many = x->stride_a, p->step_many = x->ldc;
+        p->bias_few = 1;
+    }
+    return 1;
+}
+
+/* units from which a thread is worth waking; each costs fmas multiply-adds and the reading of `elements` */
+INLINE int64_t work_grain(int64_t fmas, int64_t elements) {
+    int64_t work = elements * MATMUL_ELEMENT_FMAS > fmas ? elements * MATMUL_ELEMENT_FMAS : fmas;
+    return MATMUL_GRAIN_FMAS / (work + 1) + 1;
+}
+
 int64_t FDL_FN(matmul_scratch)(const fdl_matmul_args *args) {
-    if (is_empty(args)) return 0;
+    dot_plan dot;
     plan p;
+    if (is_empty(args) || plan_dot(&dot, args)) return 0;
     make_plan(&p, args);
     return p.scratch ? fdl_num_threads() * p.scratch * (int64_t)sizeof(real) : 0;
 }
 
 void FDL_FN(matmul)(const fdl_matmul_args *args) {
-    if (is_empty(args)) return;
+    dot_plan dot;
     plan p;
+    if (is_empty(args)) return;
+    if (plan_dot(&dot, args)) {
+        int64_t units = dot.batch * dot.cols, grain = work_grain(dot.rows * dot.k, dot.k + dot.rows);
+        if (units < 2 * grain) dot_range(&dot, 0, units, 0);
+        else fdl_parallel_for(units, grain, dot_range, &dot);
+        return;
+    }
     make_plan(&p, args);
     int64_t units = p.batch * p.panels * p.row_tiles;
-    int64_t fmas = p.batch * p.m * p.n * p.k;
-    if (fmas < 2 * MATMUL_GRAIN_FMAS) {
+    int64_t grain = work_grain(p.batch * p.m * p.n * p.k / units,
+                               p.batch * (p.k * (p.stride_b || p.batch == 1 ? p.n : 0) + p.m * p.n) / units);
+    if (units < 2 * grain) {
         product_range(&p, 0, units, 0);
         return;
     }
-    int64_t grain = MATMUL_GRAIN_FMAS / (fmas / units) + 1;
     if (p.scratch) { /* every piece packs again: few pieces */
         int64_t pieces = 4 * fdl_num_threads();
         if (grain < units / pieces) grain = units / pieces;

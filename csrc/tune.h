@@ -6,8 +6,13 @@
 enum {
     /* k steps summed in one accumulator before the sum joins c (bits) */
     MATMUL_K_BLOCK = 512,
+    /* rows of the smaller side up to which, and k from which, contiguous k is summed by lanes (bits) */
+    MATMUL_DOT_ROWS = 8,
+    MATMUL_DOT_K = 16,
     /* multiply-adds that a thread must have to be worth waking: about 5 us of one core */
     MATMUL_GRAIN_FMAS = 1 << 18,
+    /* and those that take as long as fetching one element that is used once, from L3 */
+    MATMUL_ELEMENT_FMAS = 8,
     /* columns of c per pass over the row side: packed, K_BLOCK x this stays in L2 */
     MATMUL_GROUP_COLS = 256,
     /* rows of c from which packing a row-major vector side may pay, and bytes that its k rows must span */

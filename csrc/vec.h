@@ -286,37 +286,46 @@ INLINE real v_htop(const vf acc[NV]) {
 #endif
 }
 
-/* One step of v_transpose: with `d` lanes per block, x[i] and x[i+d] trade their off-diagonal blocks. */
-#define V_SWAP_BLOCKS(x, d, LO, HI)                                \
-    UNROLL for (int i = 0; i < VL; i++)                            \
-        if (!(i & (d))) {                                          \
-            vf lo = __builtin_shufflevector(x[i], x[i + (d)], LO); \
-            x[i + (d)] = __builtin_shufflevector(x[i], x[i + (d)], HI); \
-            x[i] = lo;                                             \
-        }
+/* DO(d, even, odd) for d = VL/2, .., 2, 1: shuffles of two vectors that take their even or odd blocks of d lanes. */
+#if VB == 64 && !defined(FDL_F64)
+#define V_BLOCKS(DO)                                                                                              \
+    DO(8, V_LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), V_LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)) \
+    DO(4, V_LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27), V_LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)) \
+    DO(2, V_LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29), V_LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)) \
+    DO(1, V_LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30), V_LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+#elif (VB == 64) || (VB == 32 && !defined(FDL_F64))
+#define V_BLOCKS(DO)                                                                \
+    DO(4, V_LIST(0, 1, 2, 3, 8, 9, 10, 11), V_LIST(4, 5, 6, 7, 12, 13, 14, 15))     \
+    DO(2, V_LIST(0, 1, 8, 9, 4, 5, 12, 13), V_LIST(2, 3, 10, 11, 6, 7, 14, 15))     \
+    DO(1, V_LIST(0, 8, 2, 10, 4, 12, 6, 14), V_LIST(1, 9, 3, 11, 5, 13, 7, 15))
+#elif (VB == 32) || !defined(FDL_F64)
+#define V_BLOCKS(DO) DO(2, V_LIST(0, 1, 4, 5), V_LIST(2, 3, 6, 7)) DO(1, V_LIST(0, 4, 2, 6), V_LIST(1, 5, 3, 7))
+#else
+#define V_BLOCKS(DO) DO(1, V_LIST(0, 2), V_LIST(1, 3))
+#endif
 #define V_LIST(...) __VA_ARGS__
 
 /* x[i][j] <-> x[j][i] of VL vectors */
 INLINE void v_transpose(vf x[VL]) {
-#if VB == 64 && !defined(FDL_F64)
-    V_SWAP_BLOCKS(x, 8, V_LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-                  V_LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
-    V_SWAP_BLOCKS(x, 4, V_LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-                  V_LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-    V_SWAP_BLOCKS(x, 2, V_LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-                  V_LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-    V_SWAP_BLOCKS(x, 1, V_LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-                  V_LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-#elif (VB == 64) || (VB == 32 && !defined(FDL_F64))
-    V_SWAP_BLOCKS(x, 4, V_LIST(0, 1, 2, 3, 8, 9, 10, 11), V_LIST(4, 5, 6, 7, 12, 13, 14, 15))
-    V_SWAP_BLOCKS(x, 2, V_LIST(0, 1, 8, 9, 4, 5, 12, 13), V_LIST(2, 3, 10, 11, 6, 7, 14, 15))
-    V_SWAP_BLOCKS(x, 1, V_LIST(0, 8, 2, 10, 4, 12, 6, 14), V_LIST(1, 9, 3, 11, 5, 13, 7, 15))
-#elif (VB == 32) || !defined(FDL_F64)
-    V_SWAP_BLOCKS(x, 2, V_LIST(0, 1, 4, 5), V_LIST(2, 3, 6, 7))
-    V_SWAP_BLOCKS(x, 1, V_LIST(0, 4, 2, 6), V_LIST(1, 5, 3, 7))
-#else
-    V_SWAP_BLOCKS(x, 1, V_LIST(0, 2), V_LIST(1, 3))
-#endif
+#define V_TRADE(d, EVEN, ODD)                                          \
+    UNROLL for (int i = 0; i < VL; i++)                                \
+        if (!(i & d)) {                                                \
+            vf even = __builtin_shufflevector(x[i], x[i + d], EVEN);   \
+            x[i + d] = __builtin_shufflevector(x[i], x[i + d], ODD);   \
+            x[i] = even;                                               \
+        }
+    V_BLOCKS(V_TRADE)
+#undef V_TRADE
+}
+
+/* lane i of the result: the lanes of x[i], joined as v_hsum's tree joins VL lanes. Overwrites x. */
+INLINE vf v_hsum_each(vf x[VL]) {
+#define V_JOIN(d, EVEN, ODD)           \
+    UNROLL for (int i = 0; i < d; i++) \
+        x[i] = __builtin_shufflevector(x[i], x[i + d], EVEN) + __builtin_shufflevector(x[i], x[i + d], ODD);
+    V_BLOCKS(V_JOIN)
+#undef V_JOIN
+    return x[0];
 }
 
 #endif
