@@ -95,6 +95,7 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && p->k * row_bytes > MATMUL_PACK_BYTES);
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
     p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * MATMUL_PACK_TILES * TILE_ROWS_MAX);
+    if (p->pack_a) p->scratch += MATMUL_PACK_TILES * 2 * VL;
     p->scratch = (p->scratch + 15) / 16 * 16;
 }
 
@@ -107,7 +108,10 @@ static void pack_rows(const plan *p, real *out, const real *b, int64_t panel, in
             int64_t column = panel_start(p, panel + i), width = panel_start(p, panel + i + 1) - column;
             int64_t cols = min_i64(width, p->n - column), j = 0;
             real *to = out + (column - start) * depth + q * width;
-            for (; j + VL <= cols; j += VL) v_store(to + j, v_load(b + column + j));
+            for (; j + VL <= cols; j += VL) {
+                __builtin_prefetch(b + column + j + MATMUL_PREFETCH_ROWS * p->row_b);
+                v_store(to + j, v_load(b + column + j));
+            }
             if (j < width) v_store(to + j, v_load_n(b + column + j, (int)(cols - j)));
         }
 }
@@ -134,19 +138,20 @@ static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int
     }
 }
 
-/* Tiles [first, last) of the row side, given at k0, one after the other as [k][rows]; here each k is contiguous
- * (row_a == 1) and read through all tiles. */
+/* Tiles [first, last) of a transposed row side (row_a == 1), given at k0, as [k][rows] each, packed_tile apart; every k
+ * is read through all tiles. Stores are whole vectors: what they spill is overwritten by the next k, or is padding. */
+INLINE int64_t packed_tile(const plan *p, int64_t first, int64_t i, int64_t depth) {
+    return (tile_start(p, i) - tile_start(p, first)) * depth + (i - first) * VL;
+}
+
 static void pack_tiles(const plan *p, real *out, const real *a, int64_t first, int64_t last, int64_t depth) {
-    int64_t start = tile_start(p, first);
     for (int64_t q = 0; q < depth; q++, a += p->col_a)
         for (int64_t i = first; i < last; i++) {
-            int64_t row = tile_start(p, i);
-            int rows = (int)(tile_start(p, i + 1) - row);
-            real *to = out + (row - start) * depth + q * rows;
-            for (int r = 0; r < rows; r += VL) {
-                int n = rows - r < VL ? rows - r : VL;
-                v_store_n(to + r, v_load_n(a + row + r, n), n);
-            }
+            int64_t row = tile_start(p, i), rows = tile_start(p, i + 1) - row;
+            real *to = out + packed_tile(p, first, i, depth) + q * rows;
+            __builtin_prefetch(a + row + MATMUL_PREFETCH_ROWS * p->col_a);
+            for (int64_t r = 0; r < rows; r += VL)
+                v_store(to + r, row + r + VL <= p->m ? v_load(a + row + r) : v_load_n(a + row + r, (int)(p->m - row - r)));
         }
 }
 
@@ -221,17 +226,17 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
                 pack_columns(packed_b + (column - start) * depth, b + column * p->col_b, p->col_b, depth, cols, width);
             }
-        int64_t packed_row = 0, packed_until = first;
+        int64_t packed_first = first, packed_until = first;
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
             int rows = (int)(tile_start(p, i + 1) - row);
             if (p->pack_a) {
                 if (i == packed_until) {
+                    packed_first = i;
                     packed_until = min_i64(last, i + MATMUL_PACK_TILES);
-                    packed_row = row;
                     pack_tiles(p, packed_a, a, i, packed_until, depth);
                 }
-                t.a = packed_a + (row - packed_row) * depth;
+                t.a = packed_a + packed_tile(p, packed_first, i, depth);
                 t.row_a = 1;
                 t.col_a = rows;
             } else {

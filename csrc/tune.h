@@ -20,6 +20,8 @@ enum {
     MATMUL_PACK_BYTES = 256 << 10,
     /* tiles of the row side packed at once: whole cache lines of a transposed one */
     MATMUL_PACK_TILES = 8,
+    /* rows that packing fetches ahead */
+    MATMUL_PREFETCH_ROWS = 8,
     /* rows of a up to which a weight [n,k] is read in place and c transposed, instead of packing the weight */
     MATMUL_SWAP_MAX = 64,
 };
