@@ -86,7 +86,9 @@ def operator(mode, layers, directions, sizes):
 
 def case(mode, layers, directions, sizes, shapes):
     names = ["input", "h0"] + ["c0"] * (mode == "lstm")
-    names += [f"{w}_{n}_{d}" for n in range(layers) for d in range(directions) for w in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    names += [
+        f"{w}_{n}_{d}" for n in range(layers) for d in range(directions) for w in ("w_ih", "w_hh", "b_ih", "b_hh")
+    ]
     return Case(
         f"{mode}_{layers}x{directions}" + "_packed" * bool(sizes),
         op=operator(mode, layers, directions, sizes),
@@ -104,8 +106,17 @@ def case(mode, layers, directions, sizes, shapes):
 
 # (T, B, I, H): around the vector widths, one row and several tiles of rows, one step; the last ones use both ways of
 # sharing the work between threads
-SHAPES = [(3, 2, 4, 5), (1, 1, 1, 1), (2, 3, 5, 15), (4, 1, 2, 16), (3, 5, 1, 17), (2, 13, 3, 33), (3, 17, 5, 64), (9, 16, 6, 70),
-          (20, 2, 3, 120)]
+SHAPES = [
+    (3, 2, 4, 5),
+    (1, 1, 1, 1),
+    (2, 3, 5, 15),
+    (4, 1, 2, 16),
+    (3, 5, 1, 17),
+    (2, 13, 3, 33),
+    (3, 17, 5, 64),
+    (9, 16, 6, 70),
+    (20, 2, 3, 120),
+]
 FEW = [(3, 2, 4, 5), (2, 5, 3, 17)]
 SIZES = [7, 7, 4, 3, 3, 1]
 CASES = [case(mode, 1, 1, None, SHAPES) for mode in GATES]
@@ -114,7 +125,18 @@ CASES += [case(mode, *form, SIZES, [(0, 0, 3, 5), (0, 0, 4, 33)]) for mode in GA
 CASES += [case("lstm", 3, 1, [5, 5, 5], [(0, 0, 3, 6)])]
 
 
-def call(mode="gru", input=(3, 2, 4), h0=None, c0=None, sizes=None, layers=1, hidden=5, dropout=0.0, drop=0, dtype=fastdl.float32):
+def call(
+    mode="gru",
+    input=(3, 2, 4),
+    h0=None,
+    c0=None,
+    sizes=None,
+    layers=1,
+    hidden=5,
+    dropout=0.0,
+    drop=0,
+    dtype=fastdl.float32,
+):
     gates = GATES[mode]
     params = []
     for layer in range(layers):
@@ -122,19 +144,37 @@ def call(mode="gru", input=(3, 2, 4), h0=None, c0=None, sizes=None, layers=1, hi
         params += [(gates * hidden, size), (gates * hidden, hidden), (gates * hidden,), (gates * hidden,)]
     params = [fastdl.zeros(*s) for s in params][: len(params) - drop]
     states = [None if s is None else fastdl.zeros(*s) for s in (h0, c0)]
-    return lambda: rnn.recurrent(mode, fastdl.zeros(*input, dtype=dtype), sizes, *states, params, True, layers, dropout, True, False)
+    return lambda: rnn.recurrent(
+        mode, fastdl.zeros(*input, dtype=dtype), sizes, *states, params, True, layers, dropout, True, False
+    )
 
 
 ERRORS = [
-    Error("rnn_dimensions", call(input=(3, 4)), RuntimeError, r"\[gru\] input: expected shape \(T, B, I\), got \(3, 4\)"),
+    Error(
+        "rnn_dimensions", call(input=(3, 4)), RuntimeError, r"\[gru\] input: expected shape \(T, B, I\), got \(3, 4\)"
+    ),
     Error("rnn_packed_dimensions", call(sizes=[2, 1]), RuntimeError, r"expected shape \(rows, I\), got \(3, 2, 4\)"),
-    Error("rnn_input_size", call(input=(3, 2, 6)), RuntimeError, r"weight_ih of layer 0: expected shape \(15, 6\).*got \(15, 4\)"),
+    Error(
+        "rnn_input_size",
+        call(input=(3, 2, 6)),
+        RuntimeError,
+        r"weight_ih of layer 0: expected shape \(15, 6\).*got \(15, 4\)",
+    ),
     Error("rnn_state", call(h0=(1, 3, 5)), RuntimeError, r"h0: expected shape \(1, 2, 5\).*got \(1, 3, 5\)"),
-    Error("rnn_cell_state", call("lstm", c0=(2, 2, 5)), RuntimeError, r"c0: expected shape \(1, 2, 5\).*got \(2, 2, 5\)"),
+    Error(
+        "rnn_cell_state", call("lstm", c0=(2, 2, 5)), RuntimeError, r"c0: expected shape \(1, 2, 5\).*got \(2, 2, 5\)"
+    ),
     Error("rnn_no_steps", call(input=(0, 2, 4)), RuntimeError, "at least one step"),
-    Error("rnn_dtype", call(dtype=fastdl.float64), TypeError, "parameter: expected float64 like the input, got .*float32"),
+    Error(
+        "rnn_dtype", call(dtype=fastdl.float64), TypeError, "parameter: expected float64 like the input, got .*float32"
+    ),
     Error("rnn_integers", call(dtype=fastdl.int64), TypeError, "input: expected float32 or float64"),
-    Error("rnn_growing_sizes", call(input=(4, 4), sizes=[1, 3]), ValueError, r"never grow and sum to the 4 rows .*got \[1, 3\]"),
+    Error(
+        "rnn_growing_sizes",
+        call(input=(4, 4), sizes=[1, 3]),
+        ValueError,
+        r"never grow and sum to the 4 rows .*got \[1, 3\]",
+    ),
     Error("rnn_sizes_sum", call(input=(4, 4), sizes=[2, 1]), ValueError, r"sum to the 4 rows"),
     Error("rnn_sizes_type", call(input=(4, 4), sizes=[2.0, 2.0]), TypeError, "batch_sizes: expected a row of integers"),
     Error("rnn_parameters", call(drop=1), RuntimeError, "expected 4 for each of 1 layers and 1 directions, got 3"),
