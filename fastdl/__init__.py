@@ -147,6 +147,25 @@ from .ops.reduce import (
     var,
     var_mean,
 )
+from .ops.random import (
+    Generator,
+    bernoulli,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)
 from .ops.shape import (
     cat,
     chunk,
@@ -178,6 +197,7 @@ from .ops.shape import (
     unsqueeze,
     vstack,
 )
+from .ops.softmax import log_softmax, softmax
 
 float = float32
 double = float64
