@@ -1,0 +1,138 @@
+"""The functions of csrc/vecmath.h against higher precision: all exponents, dense ranges, special values, all ISAs."""
+
+import math
+
+import numpy as np
+import pytest
+from fastdl._kernels import isa, isas, set_isa
+
+import fastdl
+from fastdl.nn.functional import gelu
+
+ISAS = [name for name, usable in isas() if usable]
+TYPES = {"float32": (np.float32, np.float64), "float64": (np.float64, np.longdouble)}
+
+
+@pytest.fixture(params=ISAS)
+def each_isa(request):
+    before = isa()
+    set_isa(request.param)
+    yield request.param
+    set_isa(before)
+
+
+def points(dtype, low, high, seed=0):
+    """Every exponent inside [low, high], and the range near 0 densely."""
+    rng, info = np.random.default_rng(seed), np.finfo(dtype)
+    x = np.ldexp(rng.uniform(1, 2, 20000), rng.integers(info.minexp - info.nmant, info.maxexp, 20000))
+    x = np.concatenate([x, rng.uniform(0, 20, 20000), rng.uniform(0, min(high, 800), 20000)]).astype(dtype)
+    x = np.concatenate([x, -x])
+    return x[(x >= low) & (x <= high)]
+
+
+def erf(x):  # libm's is within an ulp of double
+    return np.array([math.erf(v) for v in x])
+
+
+def sigmoid(x):
+    z = np.exp(-abs(x))
+    return np.where(x < 0, z, 1) / (1 + z)
+
+
+# name: function, reference, range in float32, in float64, ulp (a bit more without FMA)
+FUNCTIONS = {
+    "exp": (lambda x: x.exp(), np.exp, (-104, 88.7), (-745, 709.7), 1.5),
+    "log": (lambda x: x.log(), np.log, (0, np.inf), (0, np.inf), 2),
+    "log1p": (lambda x: x.log1p(), np.log1p, (-0.999, np.inf), (-0.999, np.inf), 2),
+    "expm1": (lambda x: x.expm1(), np.expm1, (-np.inf, 88.7), (-np.inf, 709.7), 2.5),
+    "tanh": (lambda x: x.tanh(), np.tanh, (-np.inf, np.inf), (-np.inf, np.inf), 3),
+    "sigmoid": (lambda x: x.sigmoid(), sigmoid, (-103, np.inf), (-744, np.inf), 4),
+    "erf": (lambda x: x.erf(), erf, (-np.inf, np.inf), (-np.inf, np.inf), 2.5),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_ulp(name, dtype, each_isa):
+    function, reference, single, double, bound = FUNCTIONS[name]
+    own, higher = TYPES[dtype]
+    x = points(own, *(single if own is np.float32 else double))
+    found = function(fastdl.tensor(x)).numpy()
+    assert found.dtype == own
+    with np.errstate(all="ignore"):
+        expected = reference(x.astype(higher))
+        unit = np.spacing(abs(expected).astype(own)).astype(higher)
+    error = abs(found.astype(higher) - expected) / unit
+    assert error.max() <= bound, (x[error.argmax()], found[error.argmax()], expected[error.argmax()])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_gelu(dtype, each_isa):
+    own, _ = TYPES[dtype]
+    x = points(own, -30, 30)
+    cdf = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x.astype(np.float64)])
+    expected = x.astype(np.float64) * cdf
+    found = gelu(fastdl.tensor(x)).numpy().astype(np.float64)
+    absolute, relative = (3e-7, 1e-5) if own is np.float32 else (1e-15, 1e-13)
+    assert (abs(found - expected) <= absolute * np.maximum(1, abs(x))).all()
+    normal = (x < 0) & (abs(expected) > 1e-37)
+    assert (abs(found - expected)[normal] <= relative * abs(expected[normal])).all()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_special_values(dtype, each_isa):
+    own, _ = TYPES[dtype]
+    inf, nan, small = np.inf, np.nan, np.finfo(own).smallest_subnormal
+    x = fastdl.tensor(np.array([0.0, -0.0, inf, -inf, nan, small, -small], own))
+    expected = {
+        "exp": [1, 1, inf, 0, nan, 1, 1], "log": [-inf, -inf, inf, nan, nan, np.log(float(small)), nan],
+        "log1p": [0.0, -0.0, inf, nan, nan, small, -small], "expm1": [0.0, -0.0, inf, -1, nan, small, -small],
+        "tanh": [0.0, -0.0, 1, -1, nan, small, -small], "sigmoid": [0.5, 0.5, 1, 0, nan, 0.5, 0.5],
+    }
+    for name, values in expected.items():
+        found = FUNCTIONS[name][0](x).numpy()
+        np.testing.assert_array_equal(found, np.array(values, own), err_msg=name)
+        zeros = found == 0
+        np.testing.assert_array_equal(np.signbit(found)[zeros], np.signbit(np.array(values, own))[zeros], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_pow(dtype, each_isa):
+    own, _ = TYPES[dtype]
+    info = np.finfo(own)
+    edges = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 2, -2, 0.5, -0.5, 3, -3, 1.5, -1.5, 4194304.5,
+                      2.0**23 + 1, 2.0**24 + 2, info.tiny, info.smallest_subnormal, info.max, -info.max], own)
+    a, b = [np.ascontiguousarray(v.ravel()) for v in np.meshgrid(edges, edges)]
+    with np.errstate(all="ignore"):
+        expected = np.power(a, b)
+    found = (fastdl.tensor(a) ** fastdl.tensor(b)).numpy()
+    rtol = {"float32": 3e-7, "float64": 1e-14}[dtype]
+    if each_isa == "base":  # without FMA y log x is rounded
+        rtol = {"float32": 3e-5, "float64": 3e-13}[dtype]
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=0)
+    exact = (expected == 0) | np.isinf(expected)
+    np.testing.assert_array_equal(np.signbit(found)[exact], np.signbit(expected)[exact])
+    rng = np.random.default_rng(0)
+    x, y = np.exp(rng.normal(0, 3, 20000)).astype(own), rng.normal(0, 8, 20000).astype(own)
+    wide = np.power(x.astype(np.longdouble), y.astype(np.longdouble))
+    inside = (wide > info.tiny) & (wide < info.max)
+    found = (fastdl.tensor(x) ** fastdl.tensor(y)).numpy()
+    np.testing.assert_allclose(found[inside], wide[inside].astype(own), rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_isas_give_the_same_bits(dtype):
+    own, _ = TYPES[dtype]
+    before, found = isa(), {}
+    x = fastdl.tensor(points(own, -np.inf, np.inf))
+    try:
+        for name in [name for name in ISAS if name != "base"]:
+            set_isa(name)
+            results = [f[0](x) for f in FUNCTIONS.values()] + [gelu(x), abs(x) ** (x * 0.1)]
+            found[name] = [r.numpy() for r in results]
+    finally:
+        set_isa(before)
+    results = list(found.values())
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            np.testing.assert_array_equal(a, b)
