@@ -91,8 +91,9 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
 
     p->group = MATMUL_GROUP_COLS / TILE_COLS;
     if (p->group > p->panels) p->group = (int)p->panels;
-    int64_t row_bytes = p->row_b * (int64_t)sizeof(real);
-    p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && p->k * row_bytes > MATMUL_PACK_BYTES);
+    int64_t span = p->k * p->row_b * (int64_t)sizeof(real);
+    p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && span > MATMUL_PACK_BYTES) ||
+                (p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
     p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * MATMUL_PACK_TILES * TILE_ROWS_MAX);
     if (p->pack_a) p->scratch += MATMUL_PACK_TILES * 2 * VL;

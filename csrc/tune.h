@@ -18,6 +18,9 @@ enum {
     /* rows of c from which packing a row-major vector side may pay, and bytes that its k rows must span */
     MATMUL_PACK_ROWS = 48,
     MATMUL_PACK_BYTES = 256 << 10,
+    /* the same where they span more than L2: each tile would fetch them again, in short pieces */
+    MATMUL_PACK_FAR_ROWS = 8,
+    MATMUL_PACK_FAR_BYTES = 2 << 20,
     /* tiles of the row side packed at once: whole cache lines of a transposed one */
     MATMUL_PACK_TILES = 8,
     /* rows that packing fetches ahead */

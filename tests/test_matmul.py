@@ -1,0 +1,160 @@
+"""The matrix product beyond its cases: exact on whole numbers, bounded error, equal bits, NaN and inf, higher derivatives."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import _kernels
+from fastdl.nn import functional as F
+
+USABLE = [name for name, usable in _kernels.isas() if usable]
+LAYOUTS = ["nn", "nt", "tn", "tt"]
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    isa, threads = _kernels.isa(), fastdl.get_num_threads()
+    yield
+    _kernels.set_isa(isa)
+    fastdl.set_num_threads(threads)
+
+
+@contextmanager
+def on(isa, threads=1):
+    _kernels.set_isa(isa)
+    fastdl.set_num_threads(threads)
+    yield
+
+
+def operand(array, transposed, pad):
+    """A tensor equal to `array`, in memory transposed and with `pad` columns of NaN beside it."""
+    stored = array.T if transposed else array
+    whole = np.full((stored.shape[0], stored.shape[1] + pad), np.nan, array.dtype)
+    whole[:, : stored.shape[1]] = stored
+    part = fastdl.tensor(whole)[:, : stored.shape[1]]
+    return part.t() if transposed else part
+
+
+def product(a, b, layout, pad=(0, 0)):
+    return (operand(a, layout[0] == "t", pad[0]) @ operand(b, layout[1] == "t", pad[1])).numpy()
+
+
+def whole(rng, dtype, *shape):
+    return rng.integers(-8, 9, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("isa", USABLE)
+def test_exact_on_whole_numbers_for_all_small_sizes(isa, dtype):
+    rng = np.random.default_rng(0)
+    with on(isa, 2):
+        for m in range(71):
+            for n in range(71):
+                k = int(rng.integers(0, 71))
+                layout, pad = LAYOUTS[rng.integers(4)], rng.integers(0, 4, 2)
+                a, b = whole(rng, dtype, m, k), whole(rng, dtype, k, n)
+                assert np.array_equal(product(a, b, layout, pad), a @ b), (m, n, k, layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("isa", USABLE)
+def test_exact_around_blocks_of_k_and_packing(isa, layout):
+    rng = np.random.default_rng(1)
+    with on(isa, 2):
+        for m, n, k in [(9, 9, 511), (9, 17, 512), (10, 9, 513), (33, 70, 1025), (300, 5, 600), (5, 300, 600), (48, 1100, 90), (150, 1030, 70), (47, 1030, 300), (130, 1500, 1300)]:
+            a, b = whole(rng, np.float32, m, k), whole(rng, np.float32, k, n)
+            assert np.array_equal(product(a, b, layout, (1, 3)), a.astype(np.float64) @ b), (m, n, k)
+
+
+@pytest.mark.parametrize("isa", USABLE)
+def test_linear_is_exact_on_whole_numbers(isa):
+    rng = np.random.default_rng(2)
+    with on(isa, 2):
+        for m in (0, 1, 2, 3, 4, 5, 8, 9, 12, 13, 31, 63, 64, 65):
+            for n, k in [(1, 1), (3, 15), (17, 16), (70, 33), (130, 600)]:
+                x, w, b = whole(rng, np.float32, m, k), whole(rng, np.float32, n, k), whole(rng, np.float32, n)
+                assert np.array_equal(F.linear(*map(fastdl.tensor, (x, w, b))).numpy(), x @ w.T + b), (m, n, k)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("isa", USABLE)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_error_is_bounded(layout, isa, dtype):
+    rng = np.random.default_rng(3)
+    unit = np.finfo(dtype).eps / 2
+    with on(isa):
+        for m, n, k in [(1, 40, 700), (7, 9, 64), (30, 50, 1200), (130, 70, 513)]:
+            a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+            exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+            bound = 2 * k * unit * (np.abs(a).astype(np.float64) @ np.abs(b))
+            assert (np.abs(product(a, b, layout) - exact) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bits_do_not_depend_on_threads_or_isa(layout, dtype):
+    rng = np.random.default_rng(4)
+    same = [name for name in USABLE if name != "base"] or ["base"]
+    for m, n, k in [(1, 2048, 512), (2048, 1, 512), (1, 512, 2048), (4, 900, 300), (8, 700, 300), (9, 700, 300), (13, 200, 64), (28, 256, 1120), (32, 1024, 256),
+                    (64, 300, 257), (300, 64, 1100), (200, 330, 700), (1120, 28, 256)]:
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        first = None
+        for isa in same:
+            for threads in (1, 2, 3):
+                with on(isa, threads):
+                    got = product(a, b, layout)
+                first = got if first is None else first
+                assert np.array_equal(got, first), (m, n, k, isa, threads)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("isa", USABLE)
+@pytest.mark.parametrize("size", [(2, 5, 20), (20, 30, 40), (70, 80, 90)])
+def test_nan_and_inf_travel_as_in_plain_loops(size, isa, layout):
+    m, n, k = size
+    rng = np.random.default_rng(5)
+    a, b = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+    a[0, 1], a[1, 2], b[k - 1, 3] = np.nan, 0, -np.inf
+    a[1, k - 1], b[2, 4] = 0, np.inf  # 0 * inf = NaN
+    with on(isa), np.errstate(invalid="ignore"):
+        got, wanted = product(a, b, layout), a.astype(np.float64) @ b
+    assert np.array_equal(np.isnan(got), np.isnan(wanted))
+    assert np.array_equal(np.isinf(got), np.isinf(wanted))
+    assert np.isnan(got[1, 4])
+
+
+def test_other_dtypes_go_through_numpy():
+    a, b = np.arange(6).reshape(2, 3), np.arange(12).reshape(3, 4)
+    out = fastdl.tensor(a) @ fastdl.tensor(b)
+    assert out.dtype == fastdl.int64
+    assert np.array_equal(out.numpy(), a @ b)
+
+
+def test_transposed_operands_are_read_without_a_copy():
+    a, b = fastdl.zeros(64, 256), fastdl.zeros(64, 256)
+    fastdl.memory.reset_peak()
+    before = fastdl.memory.stats()["total_blocks"]
+    a @ b.t()
+    assert fastdl.memory.stats()["total_blocks"] - before <= 2  # the result and scratch
+
+
+def test_second_derivatives():
+    rng = np.random.default_rng(6)
+    a, b = [fastdl.tensor(rng.standard_normal(s), requires_grad=True) for s in [(3, 4), (4, 5)]]
+    loss = ((a @ b) ** 2).sum()
+    (da,) = fastdl.autograd.grad(loss, [a], create_graph=True)
+    (db,) = fastdl.autograd.grad((da * da).sum(), [b])
+
+    def norm(values):
+        return ((2 * (a.detach().numpy() @ values) @ values.T) ** 2).sum()
+
+    base, step = b.detach().numpy(), 1e-6
+    for i in range(4):
+        for j in range(5):
+            move = np.zeros((4, 5))
+            move[i, j] = step
+            slope = (norm(base + move) - norm(base - move)) / (2 * step)
+            assert abs(db.numpy()[i, j] - slope) < 1e-5 * max(1, abs(slope))
