@@ -3,7 +3,7 @@
 The names are PyTorch's: see its documentation for what each does, and docs/architecture.md for how this works.
 """
 
-from . import memory
+from . import autograd, memory
 from ._kernels import get_num_threads, set_num_threads
 from ._print import set_printoptions
 from ._tensor import Tensor, from_numpy, is_tensor
@@ -206,4 +206,20 @@ long = int64
 int = int32
 short = int16
 
-from . import autograd  # noqa: E402
+# Loaded at first use, so that `import fastdl` stays quick.
+_MODULES = ("datasets", "models", "nn", "optim", "serialization", "text", "utils")
+_FUNCTIONS = {"load": "serialization", "save": "serialization"}
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONS:
+        return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_MODULES, *_FUNCTIONS})
