@@ -182,7 +182,7 @@ INLINE vf v_sigmoid(vf x) {
 /* x = 2^k m, m in [2/3, 4/3) for normal positive x; returns m */
 INLINE vf v_split(vf x, vf *k) {
     const ireal from_two_thirds = ((ireal)1 << MANT_BITS) / 3 * 2; /* bits of 1 less those of 2/3 */
-    vu steps = (vu)((vi)x + from_two_thirds) >> MANT_BITS;         /* k + EXP_BIAS */
+    vu steps = ((vu)x + (ureal)from_two_thirds) >> MANT_BITS;       /* k + EXP_BIAS */
     vi e = (vi)steps - EXP_BIAS;
     *k = v_from_int(e);
     return (vf)((vi)x - (e << MANT_BITS));
