@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..._tensor import Tensor, from_numpy
-from ..._types import as_dtype, float64
+from ..._types import as_dtype, float32, float64
 from ...ops.creation import empty_ as empty
 from ...ops.creation import tensor
+from ...ops.embedding import embedding
 from ...ops.random import Generator
 from ...ops.shape import stack
 from .dataset import Dataset, IterableDataset, rows_of
@@ -195,13 +196,13 @@ class DataLoader:
 
     def _gathered_batches(self, tensors: tuple[Tensor, ...], rows: np.ndarray | None) -> Iterator[list[Tensor]]:
         """Batches of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
-        arrays = [t.numpy() for t in tensors]
+        sources = [row_source(t) for t in tensors]
         for numbers in self._number_batches():
             if isinstance(numbers, slice) and rows is None:
                 yield [t[numbers].clone() for t in tensors]
                 continue
             numbers = np.asarray(rows[numbers] if rows is not None else numbers, np.int64)
-            yield [gather_rows(array, numbers) for array in arrays]
+            yield [gather_rows(source, numbers) for source in sources]
 
     def _number_batches(self) -> Iterator[Any]:
         """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list."""
@@ -217,10 +218,20 @@ class DataLoader:
             yield from batcher
 
 
-def gather_rows(array: np.ndarray, numbers: np.ndarray) -> Tensor:
-    """A tensor of the array's rows with these numbers."""
+def row_source(t: Tensor) -> tuple[np.ndarray, Tensor | None]:
+    """What rows are taken of: an array, and for rows of floats also a matrix that the embedding kernel reads."""
+    wide = t.dim() > 1 and t.numel() > 0 and t.dtype in (float32, float64) and t.is_contiguous()
+    return t.numpy(), t.detach().reshape(t.shape[0], -1) if wide else None
+
+
+def gather_rows(source: tuple[np.ndarray, Tensor | None], numbers: np.ndarray) -> Tensor:
+    """A tensor of the rows with these numbers."""
+    array, matrix = source
     if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(array)):
         return tensor(array.take(numbers, 0))  # negative numbers, or an IndexError that names the wrong one
+    if matrix is not None:
+        out = embedding(from_numpy(numbers), matrix)
+        return out if array.ndim == 2 else out.reshape(len(numbers), *array.shape[1:])
     out = empty((len(numbers), *array.shape[1:]), dtype=as_dtype(array.dtype))
     array.take(numbers, 0, out.numpy(), "clip")  # "raise" would go through a second buffer
     return out
