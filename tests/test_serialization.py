@@ -23,7 +23,7 @@ import fastdl
 from fastdl import nn, serialization
 from fastdl.serialization import CheckpointError, CheckpointNotFoundError, load_tensors
 
-DTYPES = [fastdl.float32, fastdl.float64, fastdl.int64, fastdl.int32, fastdl.int16, fastdl.int8, fastdl.uint8, fastdl.bool]
+DTYPES = [fastdl.float32, fastdl.float64, fastdl.int64, fastdl.int32, fastdl.int16, fastdl.int8, fastdl.uint8, fastdl.bool]  # noqa: E501
 
 
 def there_and_back(obj):
@@ -38,7 +38,7 @@ def same(a, b):
         return False
     if isinstance(a, fastdl.Tensor):
         x, y = a.detach().numpy(), b.detach().numpy()
-        return a.requires_grad == b.requires_grad and x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        return a.requires_grad == b.requires_grad and x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()  # noqa: E501
     if isinstance(a, (np.ndarray, np.generic)):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(a, dict):
@@ -207,7 +207,7 @@ def test_mode_and_link_of_the_old_file_stay(tmp_path):
     assert link.is_symlink() and fastdl.load(real) == 2 and stat.S_IMODE(real.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()], ids=repr)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()], ids=repr)  # noqa: E501
 @pytest.mark.parametrize("step", ["save_file", "checksum", "fsync", "replace"])
 def test_failure_at_any_step_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step, error):
     path = tmp_path / "m"
@@ -313,7 +313,7 @@ def test_every_truncation_is_an_error_that_counts_bytes(tmp_path, checkpoint):
         if n == 0:
             assert "is empty (0 bytes)" in str(error.value)
         elif n > 8 + int.from_bytes(checkpoint[:8], "little"):
-            assert f"is truncated: expected {len(checkpoint)} bytes, the file has {n}, {len(checkpoint) - n} are missing" in str(
+            assert f"is truncated: expected {len(checkpoint)} bytes, the file has {n}, {len(checkpoint) - n} are missing" in str(  # noqa: E501
                 error.value
             )
     path = tmp_path / "short.fdl"
@@ -373,7 +373,7 @@ def test_other_formats_are_recognised(tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(CheckpointNotFoundError, match="there is no file .*m.fdl"):
+    with pytest.raises(CheckpointNotFoundError, match=r"there is no file .*m.fdl"):
         fastdl.load(tmp_path / "m.fdl")
     with pytest.raises(FileNotFoundError):
         fastdl.load(tmp_path / "m.fdl")

@@ -146,7 +146,7 @@ def test_embedding_errors_name_the_values():
 
 
 def test_every_layer_can_be_copied_and_pickled():
-    layers = [nn.Linear(2, 3), nn.Embedding(4, 2, padding_idx=0), nn.Dropout(0.1), nn.Flatten(), nn.PReLU(), nn.GELU("tanh")]
+    layers = [nn.Linear(2, 3), nn.Embedding(4, 2, padding_idx=0), nn.Dropout(0.1), nn.Flatten(), nn.PReLU()]
     for layer in [*layers, nn.CrossEntropyLoss(fastdl.ones(3)), nn.Sequential(*layers[:1]), nn.ModuleList(layers)]:
         for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
             assert repr(twin) == repr(layer) and list(twin.state_dict()) == list(layer.state_dict())

@@ -47,7 +47,7 @@ def test_assignment_registers_parameters_buffers_and_modules():
     block.scale = fastdl.zeros(1)
     assert block._buffers["scale"].item() == 0
     block.gain = None
-    assert block.gain is None and "gain" in block._parameters and list(block.named_parameters())[0][0] == "first.weight"
+    assert block.gain is None and "gain" in block._parameters and next(iter(block.named_parameters()))[0] == "first.weight"  # noqa: E501
     block.gain = nn.Parameter(fastdl.zeros(1))
     assert [n for n, _ in block.named_parameters()] == ["gain", "first.weight", "first.bias"]
 
@@ -71,7 +71,7 @@ def test_walks_find_each_member_once():
     assert [n for n, _ in net.named_parameters()] == NAMES
     assert [n for n, _ in net.named_parameters(remove_duplicate=False)] == [*NAMES, "tied.weight"]
     assert [n for n, _ in net.named_parameters(recurse=False)] == [] and len(list(net.parameters())) == 5
-    assert [n for n, _ in net.named_parameters("net")][0] == "net.body.0.gain"
+    assert next(n for n, _ in net.named_parameters("net")) == "net.body.0.gain"
     assert [n for n, _ in net.named_modules()] == ["", "body", "body.0", "body.0.first", "body.1", "head", "tied"]
     assert [n for n, _ in net.named_children()] == ["body", "head", "tied"]
     assert [n for n, _ in net.named_buffers()] == ["body.0.scale", "body.0.scratch"] and len(list(net.buffers())) == 2
@@ -110,7 +110,7 @@ def test_what_cannot_be_registered():
     with pytest.raises(AttributeError, match="cannot assign parameters before"):
         LateParameter()
     block = Block()
-    with pytest.raises(TypeError, match=r"cannot assign 'torch.Tensor' as parameter 'gain' \(torch.nn.Parameter or None"):
+    with pytest.raises(TypeError, match=r"cannot assign 'torch.Tensor' as parameter 'gain' \(torch.nn.Parameter or None"):  # noqa: E501
         block.gain = fastdl.ones(1)
     with pytest.raises(TypeError, match="as child module 'first'"):
         block.first = 3
@@ -157,7 +157,7 @@ def test_state_dict_has_the_names_and_shares_memory():
     net = Net()
     state = net.state_dict()
     assert list(state) == [
-        "body.0.gain", "body.0.scale", "body.0.first.weight", "body.0.first.bias", "head.weight", "head.bias", "tied.weight",
+        "body.0.gain", "body.0.scale", "body.0.first.weight", "body.0.first.bias", "head.weight", "head.bias", "tied.weight",  # noqa: E501
     ]  # fmt: skip
     assert all(type(t) is fastdl.Tensor and not t.requires_grad for t in state.values())
     assert type(net.state_dict(keep_vars=True)["head.bias"]) is nn.Parameter
@@ -338,7 +338,7 @@ def test_error_in_a_layer_names_the_path_to_it():
     assert text.startswith("[")
     assert text.endswith("in module Net.body.0.first (Linear(in_features=5, out_features=2, bias=True))")
     assert text.count("in module") == 1
-    with pytest.raises(type(error.value), match=re.escape("in module Linear(in_features=5, out_features=2, bias=True)")):
+    with pytest.raises(type(error.value), match=re.escape("in module Linear(in_features=5, out_features=2, bias=True)")):  # noqa: E501
         net.body[0].first(fastdl.ones(1, 3))
 
 
@@ -347,8 +347,9 @@ def test_errors_of_others_are_left_alone():
         def forward(self, x):
             raise ValueError("mine", x)
 
-    error = pytest.raises(ValueError, nn.Sequential(Bad()), 3).value
-    assert error.args == ("mine", 3)
+    with pytest.raises(ValueError, match="mine") as error:
+        nn.Sequential(Bad())(3)
+    assert error.value.args == ("mine", 3)
 
 
 def test_layer_outside_the_tree_is_shown_by_its_class():

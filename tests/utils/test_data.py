@@ -280,7 +280,7 @@ def test_changing_a_batch_does_not_change_the_data(shuffle):
 def test_number_of_workers_changes_nothing(workers):
     fastdl.manual_seed(4)
     loader = DataLoader(
-        Squares(), batch_size=3, shuffle=True, num_workers=workers, pin_memory=True, prefetch_factor=2 if workers else None
+        Squares(), batch_size=3, shuffle=True, num_workers=workers, pin_memory=True, prefetch_factor=2 if workers else None  # noqa: E501
     )
     got = [y.tolist() for _, y in loader]
     fastdl.manual_seed(4)
