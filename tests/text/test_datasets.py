@@ -99,3 +99,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(empty, server):
 def test_cache_dir_ignores_a_relative_setting(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert datasets.cache_dir().is_absolute()
+
+
+def test_a_data_folder_without_the_book_is_passed_over(empty, monkeypatch, server):
+    monkeypatch.setenv("FASTDL_DATA", str(empty))
+    assert datasets.time_machine().source == datasets.TIME_MACHINE_URL
