@@ -89,6 +89,12 @@ default.seed()
 default_generator = default
 
 
+def next_stream():
+    """(seed, stream) for one kernel call; the default generator goes on to its next stream."""
+    default.stream += 1
+    return default.seed_, default.stream - 1
+
+
 cdef Generator source(str op, object generator):
     if generator is None:
         return default
