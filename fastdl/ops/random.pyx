@@ -20,6 +20,14 @@ from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, e
 from .common cimport GIL_ELEMS, to_type
 from .elementwise cimport binary
 
+cdef extern from *:
+    """
+    static inline uint64_t fdl_below(uint64_t word, uint64_t span) { /* of 64 random bits: in [0, span); 0 means 2^64 */
+        return span ? (uint64_t)((unsigned __int128)word * span >> 64) : word;
+    }
+    """
+    uint64_t fdl_below(uint64_t word, uint64_t span) nogil
+
 cnp.import_array()
 
 
@@ -128,6 +136,12 @@ def set_rng_state(new_state):
     default.set_state(new_state)
 
 
+def next_stream():
+    """(seed, stream) for one kernel call, taken from the default generator."""
+    default.stream += 1
+    return default.seed_, default.stream - 1
+
+
 # Filling ----------------------------------------------------------------------------------------------------------
 
 cdef enum Kind:
@@ -170,6 +184,21 @@ cdef ndarray random_words(int64_t n, Generator g):
     with nogil:
         F32.rand_uint32(p, 2 * n, key, stream)
     return out
+
+
+cdef ndarray whole_numbers(int64_t n, object low, object high, Generator g):
+    """n whole numbers uniform in [low, high), as int64: the upper half of word * (high - low)."""
+    cdef ndarray out = random_words(n, g)
+    cdef uint64_t *p = <uint64_t *> cnp.PyArray_DATA(out)
+    cdef uint64_t span, first
+    cdef int64_t i
+    if low < -2**63 or high > 2**63:
+        raise RuntimeError(f"[randint] expected numbers of int64, got low = {low} and high = {high}")
+    span, first = (high - low) % 2**64, low % 2**64
+    with nogil:
+        for i in range(n):
+            p[i] = first + fdl_below(p[i], span)
+    return (<object> out).view(np.int64)
 
 
 cdef tuple as_size(str op, tuple size, object keyword):
@@ -245,8 +274,7 @@ def randint(*args, low=0, high=None, size=None, generator=None, dtype=None, devi
         raise RuntimeError(f"[randint] expected low < high, got low = {low} and high = {high}")
     size = as_size("randint", (), tuple(size) if isinstance(size, (tuple, list)) else (size,))
     cdef Tensor out = empty_tensor(size, dtype=_types.int64 if dtype is None else dtype, device=device)
-    cdef ndarray bits = random_words(cnp.PyArray_SIZE(out.a), source("randint", generator))
-    values = (bits % np.uint64(high - low)).view(np.int64) + low
+    values = whole_numbers(cnp.PyArray_SIZE(out.a), low, high, source("randint", generator))
     np.copyto(out.a, values.reshape(size), casting="unsafe")
     if requires_grad:
         out.requires_grad = True
@@ -269,7 +297,7 @@ def randperm(n, *, generator=None, dtype=None, device=None, bint requires_grad=F
     cdef int64_t *p = <int64_t *> cnp.PyArray_DATA(order)
     with nogil:
         for i in range(count - 1, 0, -1):
-            j = <int64_t> (word[i] % <uint64_t> (i + 1))
+            j = <int64_t> fdl_below(word[i], <uint64_t> (i + 1))
             p[i], p[j] = p[j], p[i]
     cdef Tensor out = wrap(own_array(order if dtype is None else order.astype(_types.as_dtype(dtype).numpy)))
     if device is not None:
@@ -315,12 +343,33 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
 
 # In place ---------------------------------------------------------------------------------------------------------
 
-cdef Tensor fill_inplace(str op, Tensor x, Kind kind, double first, double second, object generator):
+@cython.final
+cdef class FilledBackward(Node):
+    """x was overwritten with random numbers: nothing flows back to what it was"""
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return None
+
+
+cdef Tensor end_fill(Tensor x, str title):
+    cdef FilledBackward node = None
+    cdef tuple edges = None
+    if grad_enabled() and wants(x):
+        node = FilledBackward.__new__(FilledBackward)
+        node.title, edges = title, (edge(x),)
+    return end_inplace(x, "random_fill", node, edges)
+
+
+cdef Tensor fill_inplace(str op, str title, Tensor x, Kind kind, double first, double second, object generator):
     begin_inplace(x)
     if not x.is_floating_point():
         raise RuntimeError(f"[{op}] expected a floating-point tensor, got {x.dtype}")
     fill(x.a, kind, first, second, source(op, generator))
-    return end_inplace(x, "random_fill", None, None)
+    return end_fill(x, title)
 
 
 def uniform_(Tensor input, low=0.0, high=1.0, *, generator=None, **names):
@@ -330,14 +379,48 @@ def uniform_(Tensor input, low=0.0, high=1.0, *, generator=None, **names):
         raise TypeError(f"[uniform_] got unexpected arguments {sorted(names)}")
     if not low <= high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
-    return fill_inplace("uniform_", input, UNIFORM, low, high, generator)
+    return fill_inplace("uniform_", "UniformBackward0", input, UNIFORM, low, high, generator)
 
 
 def normal_(Tensor input, mean=0.0, std=1.0, *, generator=None):
     """Fills the tensor with normal numbers."""
     if not std >= 0:
         raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
-    return fill_inplace("normal_", input, NORMAL, mean, std, generator)
+    return fill_inplace("normal_", "NormalBackward0", input, NORMAL, mean, std, generator)
+
+
+def random_(Tensor input, low=0, high=None, *, generator=None, **names):
+    """Fills the tensor with whole numbers: random_(low, high) in [low, high), random_(high) in [0, high), random_() in
+    all that the type holds exactly, from 0 on. PyTorch's names `from` and `to` do as well."""
+    low, high = names.pop("from", low), names.pop("to", high)
+    if names:
+        raise TypeError(f"[random_] got unexpected arguments {sorted(names)}")
+    kind = (<object> input.a).dtype
+    if high is None and low:
+        low, high = 0, low
+    if high is None:
+        high = 2 if kind.kind == "b" else 2 ** (np.finfo(kind).nmant + 1) + 1 if kind.kind == "f" else np.iinfo(kind).max + 1
+    low, high = int(low), int(high)
+    if not low < high:
+        raise RuntimeError(f"[random_] expected low < high, got low = {low} and high = {high}")
+    begin_inplace(input)
+    values = whole_numbers(cnp.PyArray_SIZE(input.a), low, high, source("random_", generator))
+    np.copyto(input.a, values.reshape(tuple(input.shape)), casting="unsafe")
+    return end_fill(input, "RandomBackward0")
+
+
+def exponential_(Tensor input, lambd=1.0, *, generator=None):
+    """Fills the tensor with numbers > 0 of the exponential distribution with rate `lambd`."""
+    if not lambd > 0:
+        raise RuntimeError(f"[exponential_] lambd: expected a number > 0, got {lambd}")
+    if not input.is_floating_point():
+        raise RuntimeError(f"[exponential_] expected a floating-point tensor, got {input.dtype}")
+    begin_inplace(input)
+    cdef ndarray u = np.empty((<object> input.a).shape, np.float64)
+    fill(u, UNIFORM, 0, 1, source("exponential_", generator))
+    waits = np.asarray(wrap(own_array(1 - u)).log())
+    np.copyto(input.a, np.maximum(waits * (-1 / lambd), np.finfo((<object> input.a).dtype).tiny), casting="same_kind")
+    return end_fill(input, "ExponentialBackward0")
 
 
 cdef ndarray flips(str op, tuple shape, object p, object generator):
@@ -362,7 +445,7 @@ def bernoulli_(Tensor input, p=0.5, *, generator=None):
     begin_inplace(input)
     hits = flips("bernoulli_", tuple(input.shape), (<Tensor> p).a if isinstance(p, Tensor) else p, generator)
     np.copyto(input.a, hits, casting="unsafe")
-    return end_inplace(input, "bernoulli_", None, None)
+    return end_fill(input, "BernoulliBackward0")
 
 
 def multinomial(Tensor input, num_samples, replacement=False, *, generator=None):
@@ -493,5 +576,5 @@ def dropout(Tensor input, p=0.5, training=True, inplace=False):
     return drop(input, rate, default.seed_, stream)
 
 
-for _function in (uniform_, normal_, bernoulli, bernoulli_, multinomial):
+for _function in (uniform_, normal_, random_, exponential_, bernoulli, bernoulli_, multinomial):
     register(_function.__name__, _function)
