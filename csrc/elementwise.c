@@ -93,12 +93,8 @@ static void walk_rows(void *ctx, int64_t begin, int64_t end, int thread) {
     }
 }
 
-static void walk_run(walk *w, const int64_t *shape, int ndim) {
-    int64_t rows = 1, size = 1;
-    for (int d = 0; d < ndim; d++) size *= shape[d];
-    if (!size) return;
-    walk_collapse(w, shape, ndim);
-    int64_t n = w->shape[w->ndim - 1];
+static void walk_collapsed(walk *w) {
+    int64_t rows = 1, n = w->shape[w->ndim - 1];
     if (w->ndim == 1) {
         if (n <= w->grain) w->row(w, w->base, n);
         else fdl_parallel_for((n + BLOCK - 1) / BLOCK, w->grain / BLOCK, walk_blocks, w);
@@ -106,6 +102,14 @@ static void walk_run(walk *w, const int64_t *shape, int ndim) {
     }
     for (int d = 0; d < w->ndim - 1; d++) rows *= w->shape[d];
     fdl_parallel_for(rows, (w->grain + n - 1) / n, walk_rows, w);
+}
+
+static void walk_run(walk *w, const int64_t *shape, int ndim) {
+    int64_t size = 1;
+    for (int d = 0; d < ndim; d++) size *= shape[d];
+    if (!size) return;
+    walk_collapse(w, shape, ndim);
+    walk_collapsed(w);
 }
 
 INLINE vf load_strided(const char *p, int64_t stride, int n) {
@@ -457,13 +461,69 @@ static void copy_row(const walk *w, char *const *ptr, int64_t n) {
         for (int64_t i = 0; i < n; i++) *(real *)(ptr[0] + i * so) = *(const real *)(ptr[1] + i * sx);
 }
 
+/* Copies in which out runs along the last dimension and x along dimension `across`: blocks of VL x VL are transposed
+ * in registers. A unit of work is a block row: VL entries of `across`, all of the last dimension. */
+typedef struct transposed {
+    const walk *w;
+    int across;
+    int64_t blocks; /* of `across` */
+} transposed;
+
+static void transposed_blocks(void *ctx, int64_t begin, int64_t end, int thread) {
+    const transposed *c = ctx;
+    const walk *w = c->w;
+    (void)thread;
+    int last = w->ndim - 1;
+    int64_t n = w->shape[c->across], m = w->shape[last], so = w->stride[0][c->across], sx = w->stride[1][last];
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t i = unit % c->blocks * VL, rest = unit / c->blocks;
+        char *out = w->base[0] + i * so;
+        const char *x = w->base[1] + i * (int64_t)sizeof(real);
+        for (int d = last - 1; d >= 0; d--) {
+            if (d == c->across) continue;
+            out += rest % w->shape[d] * w->stride[0][d];
+            x += rest % w->shape[d] * w->stride[1][d];
+            rest /= w->shape[d];
+        }
+        int ni = n - i < VL ? (int)(n - i) : VL;
+        for (int64_t j = 0; j < m; j += VL) {
+            int nj = m - j < VL ? (int)(m - j) : VL;
+            vf block[VL];
+            for (int k = 0; k < VL; k++) block[k] = k < nj ? v_load_n((const real *)(x + (j + k) * sx), ni) : v_zero();
+            v_transpose(block);
+            for (int k = 0; k < ni; k++) v_store_n((real *)(out + k * so) + j, block[k], nj);
+        }
+    }
+}
+
+/* the dimension along which x is contiguous although out is not, or -1 */
+static int transposed_dim(const walk *w) {
+    int last = w->ndim - 1;
+    if (w->stride[0][last] != sizeof(real) || w->stride[1][last] == sizeof(real)) return -1;
+    for (int d = last - 1; d >= 0; d--)
+        if (w->stride[1][d] == sizeof(real)) return d;
+    return -1;
+}
+
 /* copy: out = x, both by strides (in elements) */
 void FDL_FN(copy)(real *out, const int64_t *so, const real *x, const int64_t *sx, const int64_t *shape, int ndim) {
     walk w;
     walk_start(&w, copy_row, 0, GRAIN_CHEAP);
     walk_operand(&w, out, so, ndim, sizeof(real));
     walk_operand(&w, x, sx, ndim, sizeof(real));
-    walk_run(&w, shape, ndim);
+    int64_t size = 1, units = 1;
+    for (int d = 0; d < ndim; d++) size *= shape[d];
+    if (!size) return;
+    walk_collapse(&w, shape, ndim);
+    int across = transposed_dim(&w);
+    if (across < 0) {
+        walk_collapsed(&w);
+        return;
+    }
+    transposed c = {&w, across, (w.shape[across] + VL - 1) / VL};
+    for (int d = 0; d < w.ndim - 1; d++) units *= d == across ? c.blocks : w.shape[d];
+    int64_t per_unit = VL * w.shape[w.ndim - 1];
+    fdl_parallel_for(units, (GRAIN_CHEAP + per_unit - 1) / per_unit, transposed_blocks, &c);
 }
 
 /* fill: out[i] = value */

@@ -102,8 +102,27 @@ cdef Tensor cast(Tensor x, int typenum):
 
 cdef Tensor cast_copy(Tensor x, int typenum):
     cdef Tensor t = empty_like(x, typenum)
-    cnp.PyArray_CopyInto(t.a, x.a)
+    copy_into(t, x)
     return t
+
+
+cdef int copy_into(Tensor out, Tensor x) except -1:
+    cdef int typenum = cnp.PyArray_TYPE(out.a), ndim = cnp.PyArray_NDIM(out.a), i
+    cdef const fdl_table *K = kernels(typenum)
+    cdef int64_t item = cnp.PyArray_ITEMSIZE(out.a)
+    cdef int64_t shape[32]
+    cdef int64_t so[32]
+    cdef int64_t sx[32]
+    if not is_fast(typenum) or cnp.PyArray_TYPE(x.a) != typenum or ndim > 32 or not cnp.PyArray_ISBEHAVED_RO(x.a):
+        cnp.PyArray_CopyInto(out.a, x.a)
+        return 0
+    for i in range(ndim):
+        shape[i] = cnp.PyArray_DIMS(out.a)[i]
+        so[i] = cnp.PyArray_STRIDES(out.a)[i] // item
+        sx[i] = cnp.PyArray_STRIDES(x.a)[i] // item
+    with nogil:
+        K.copy(cnp.PyArray_DATA(out.a), so, cnp.PyArray_DATA(x.a), sx, shape, ndim)
+    return 0
 
 
 cdef ndarray own_array(object value):

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous, edge, empty,
+from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous, copy_into, edge, empty,
                         empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array, register, view_of, wants, wrap)
 from .common cimport as_tensor, expand_to, normal_dim, result_type, shape_of, sum_to, to_type
 
@@ -39,15 +39,29 @@ cdef class ViewBackward(Node):
         return reshaped(g, self.shape, "ReshapeAliasBackward0")
 
 
+cdef ndarray view_shape(ndarray a, tuple shape):
+    """A view of `a` with another shape, None if its strides allow none."""
+    cdef ndarray v = a.view()
+    try:
+        (<object> v).shape = shape
+    except AttributeError:
+        return None
+    return v
+
+
 cdef Tensor reshaped(Tensor x, tuple shape, str title):
     """x with the shape `shape` (which fits): a view where the layout allows it, else a copy."""
-    cdef ndarray a = (<object> x.a).reshape(shape)
+    cdef ndarray a = None
     cdef Tensor y
     cdef ViewBackward node
-    if cnp.PyArray_DATA(a) == cnp.PyArray_DATA(x.a) or a.size == 0:
+    if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        a = (<object> x.a).reshape(shape)
+    else:
+        a = view_shape(x.a, shape)
+    if a is not None:
         y = view_of(x, a)
     else:
-        y = wrap(own_array(a))
+        y = wrap((<object> contiguous(x).a).reshape(shape))
     if grad_enabled() and wants(x):
         node = ViewBackward.__new__(ViewBackward)
         node.shape, node.title = shape_of(x), title
@@ -558,7 +572,7 @@ cdef class CloneBackward0(Node):
 def clone(Tensor input, *, memory_format=None):
     """A copy, recorded."""
     cdef Tensor out = empty_like(input, cnp.PyArray_TYPE(input.a))
-    cnp.PyArray_CopyInto(out.a, input.a)
+    copy_into(out, input)
     if grad_enabled() and wants(input):
         attach(out, CloneBackward0.__new__(CloneBackward0), (edge(input),))
     return out
@@ -602,13 +616,22 @@ cdef class FillBackward0(Node):
         return None
 
 
+cdef int fill_data(Tensor x, object value) except -1:
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
+    if is_fast(cnp.PyArray_TYPE(x.a)) and cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        K.fill(cnp.PyArray_DATA(x.a), value, cnp.PyArray_SIZE(x.a))
+    else:
+        x.a.fill(value)
+    return 0
+
+
 def fill_(Tensor input, value):
     """Overwrites every element with `value`."""
     cdef Node node = None
     begin_inplace(input)
     if isinstance(value, Tensor):
         return copy_(input, value)
-    input.a.fill(value)
+    fill_data(input, value)
     if grad_enabled() and wants(input):
         node = FillBackward0.__new__(FillBackward0)
     return end_inplace(input, "fill_", node, (None,))
