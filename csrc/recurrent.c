@@ -12,7 +12,7 @@ enum {
     FREE_COLS = 3,        /* vectors of a panel whose units have one gate: 8x48 reads less of W than 6x64 */
     AHEAD = 8,            /* k steps that the panel is prefetched into L1: 3 % from L2, 25 % from L3 */
     MAX_TILE = 24,        /* vectors that a tile writes at most */
-    MIN_FLOPS = 1 << 20,  /* below, one thread: about 5 us */
+    MIN_FLOPS = 1 << 22,  /* below, one thread: about 30 us, in which a second one has too few rows or units */
     MIN_ROWS = 4,         /* rows per thread from which the batch is dealt out by rows */
     L2_BYTES = 3 << 19,   /* packed weights above this are dealt out by panels */
     MIN_ROWS_L3 = 96      /* unless each thread has so many rows that reading W from L3 does not matter */
