@@ -1,4 +1,4 @@
-"""The matrix product against NumPy's, by shape and layout: cubes from a call's cost to the arithmetic limit, and those of training."""
+"""The matrix product against NumPy's, by shape and layout: from a call's cost to the arithmetic limit."""
 
 from __future__ import annotations
 
