@@ -49,6 +49,9 @@ INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t panel_start(const plan *p, int64_t j) { return (j * p->panel_vecs + min_i64(j, p->wide_panels)) * VL; }
 INLINE int64_t tile_start(const plan *p, int64_t i) { return i * p->tile_rows + min_i64(i, p->tall_tiles); }
 
+/* into L2: rows a multiple of 4 KB apart would evict one another from L1 before they are used */
+INLINE void fetch_ahead(const real *p) { __builtin_prefetch(p, 0, 2); }
+
 static void swap_sides(plan *p) {
     const real *x = p->a;
     p->a = p->b;
@@ -89,14 +92,13 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     p->tile_rows = p->m / p->row_tiles;
     p->tall_tiles = p->m - p->tile_rows * p->row_tiles;
 
-    p->group = MATMUL_GROUP_COLS / TILE_COLS;
-    if (p->group > p->panels) p->group = (int)p->panels;
     int64_t span = p->k * p->row_b * (int64_t)sizeof(real);
     p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && span > MATMUL_PACK_BYTES) ||
                 (p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
-    p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * MATMUL_PACK_TILES * TILE_ROWS_MAX);
-    if (p->pack_a) p->scratch += MATMUL_PACK_TILES * 2 * VL;
+    int group_cols = p->pack_a ? MATMUL_GROUP_COLS_PACKED : MATMUL_GROUP_COLS;
+    p->group = (int)min_i64(group_cols / TILE_COLS, p->panels);
+    p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * (MATMUL_PACK_TILES * TILE_ROWS_MAX + VL));
     p->scratch = (p->scratch + 15) / 16 * 16;
 }
 
@@ -110,7 +112,7 @@ static void pack_rows(const plan *p, real *out, const real *b, int64_t panel, in
             int64_t cols = min_i64(width, p->n - column), j = 0;
             real *to = out + (column - start) * depth + q * width;
             for (; j + VL <= cols; j += VL) {
-                __builtin_prefetch(b + column + j + MATMUL_PREFETCH_ROWS * p->row_b);
+                fetch_ahead(b + column + j + MATMUL_PREFETCH_ROWS * p->row_b);
                 v_store(to + j, v_load(b + column + j));
             }
             if (j < width) v_store(to + j, v_load_n(b + column + j, (int)(cols - j)));
@@ -139,21 +141,16 @@ static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int
     }
 }
 
-/* Tiles [first, last) of a transposed row side (row_a == 1), given at k0, as [k][rows] each, packed_tile apart; every k
- * is read through all tiles. Stores are whole vectors: what they spill is overwritten by the next k, or is padding. */
-INLINE int64_t packed_tile(const plan *p, int64_t first, int64_t i, int64_t depth) {
-    return (tile_start(p, i) - tile_start(p, first)) * depth + (i - first) * VL;
-}
-
-static void pack_tiles(const plan *p, real *out, const real *a, int64_t first, int64_t last, int64_t depth) {
-    for (int64_t q = 0; q < depth; q++, a += p->col_a)
-        for (int64_t i = first; i < last; i++) {
-            int64_t row = tile_start(p, i), rows = tile_start(p, i + 1) - row;
-            real *to = out + packed_tile(p, first, i, depth) + q * rows;
-            __builtin_prefetch(a + row + MATMUL_PREFETCH_ROWS * p->col_a);
-            for (int64_t r = 0; r < rows; r += VL)
-                v_store(to + r, row + r + VL <= p->m ? v_load(a + row + r) : v_load_n(a + row + r, (int)(p->m - row - r)));
+/* Rows [row, row + rows) of a transposed row side (row_a == 1), given at k0, as [k][width]; width >= rows. */
+static void pack_block(real *out, const real *a, int64_t col_a, int64_t depth, int rows, int width) {
+    for (int64_t q = 0; q < depth; q++, a += col_a, out += width) {
+        int r = 0;
+        for (; r + VL <= rows; r += VL) {
+            fetch_ahead(a + r + MATMUL_PREFETCH_ROWS * col_a);
+            v_store(out + r, v_load(a + r));
         }
+        if (r < width) v_store(out + r, v_load_n(a + r, rows - r));
+    }
 }
 
 /* activation of a finished tile, while it is in L1 */
@@ -227,19 +224,22 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
                 pack_columns(packed_b + (column - start) * depth, b + column * p->col_b, p->col_b, depth, cols, width);
             }
-        int64_t packed_first = first, packed_until = first;
+        int64_t packed_row = 0, packed_until = first;
+        int block_width = 0;
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
             int rows = (int)(tile_start(p, i + 1) - row);
             if (p->pack_a) {
                 if (i == packed_until) {
-                    packed_first = i;
                     packed_until = min_i64(last, i + MATMUL_PACK_TILES);
-                    pack_tiles(p, packed_a, a, i, packed_until, depth);
+                    packed_row = row;
+                    int height = (int)(tile_start(p, packed_until) - row);
+                    t.row_a = 1;
+                    block_width = (int)ceil_div(height, VL) * VL;
+                    pack_block(packed_a, a + row, p->col_a, depth, height, block_width);
                 }
-                t.a = packed_a + packed_tile(p, packed_first, i, depth);
-                t.row_a = 1;
-                t.col_a = rows;
+                t.a = packed_a + (row - packed_row);
+                t.col_a = block_width;
             } else {
                 t.a = a + row * p->row_a;
             }

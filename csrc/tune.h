@@ -15,6 +15,8 @@ enum {
     MATMUL_ELEMENT_FMAS = 8,
     /* columns of c per pass over the row side: packed, K_BLOCK x this stays in L2 */
     MATMUL_GROUP_COLS = 256,
+    /* the same where every pass packs the row side again */
+    MATMUL_GROUP_COLS_PACKED = 512,
     /* rows of c from which packing a row-major vector side may pay, and bytes that its k rows must span */
     MATMUL_PACK_ROWS = 48,
     MATMUL_PACK_BYTES = 256 << 10,
