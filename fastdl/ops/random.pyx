@@ -5,8 +5,9 @@ threads, ISA or on the sizes of other tensors."""
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from numpy cimport ndarray
+from numpy cimport ndarray, npy_intp
 
+import math
 import os
 
 import numpy as np
@@ -15,7 +16,7 @@ from .. import _types
 from .creation import empty_ as empty_tensor
 
 from .._kernels cimport F32, F64, FDL_ADD, FDL_MUL, fdl_table
-from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty_like, end_inplace, grad_enabled,
+from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace, grad_enabled,
                         is_fast, kernels, own_array, register, wants, wrap)
 from .common cimport GIL_ELEMS, to_type
 from .elementwise cimport binary
@@ -177,7 +178,9 @@ cdef int fill(ndarray a, Kind kind, double first, double second, Generator g) ex
 
 cdef ndarray random_words(int64_t n, Generator g):
     """n whole numbers of 64 random bits."""
-    cdef ndarray out = np.empty(n, np.uint64)
+    cdef npy_intp dims[1]
+    dims[0] = n
+    cdef ndarray out = empty(1, dims, cnp.NPY_UINT64).a
     cdef uint64_t stream = g.stream, key = g.seed_
     cdef uint32_t *p = <uint32_t *> cnp.PyArray_DATA(out)
     g.stream += 1
@@ -273,9 +276,12 @@ def randint(*args, low=0, high=None, size=None, generator=None, dtype=None, devi
     if low >= high:
         raise RuntimeError(f"[randint] expected low < high, got low = {low} and high = {high}")
     size = as_size("randint", (), tuple(size) if isinstance(size, (tuple, list)) else (size,))
-    cdef Tensor out = empty_tensor(size, dtype=_types.int64 if dtype is None else dtype, device=device)
-    values = whole_numbers(cnp.PyArray_SIZE(out.a), low, high, source("randint", generator))
-    np.copyto(out.a, values.reshape(size), casting="unsafe")
+    cdef Tensor out
+    kind = _types.int64 if dtype is None else _types.as_dtype(dtype)
+    if device is not None:
+        _types.device(device)
+    values = whole_numbers(math.prod(size), low, high, source("randint", generator)).reshape(size)
+    out = wrap(values if kind is _types.int64 else own_array(values.astype(kind.numpy)))
     if requires_grad:
         out.requires_grad = True
     return out

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels, own_array,
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels,
                         register, wants, wrap)
 from .common cimport GIL_ELEMS, normal_dim, to_type
 from .elementwise cimport binary, unary
@@ -22,14 +22,14 @@ cdef Tensor dim_last(Tensor x, int dim):
     """x as contiguous rows along `dim`; no history."""
     if dim >= cnp.PyArray_NDIM(x.a) - 1:
         return contiguous(x)
-    return wrap(own_array(np.moveaxis(x.a, dim, -1)))
+    return contiguous(wrap(np.moveaxis(x.a, dim, -1)))
 
 
 cdef Tensor dim_back(Tensor rows, int dim):
     """Undoes dim_last; the result is contiguous."""
     if dim >= cnp.PyArray_NDIM(rows.a) - 1:
         return rows
-    return wrap(own_array(np.moveaxis(rows.a, -1, dim)))
+    return contiguous(wrap(np.moveaxis(rows.a, -1, dim)))
 
 
 cdef Tensor run(Tensor x, Tensor y, int dim, bint is_log):
