@@ -326,6 +326,13 @@ cdef class Engine:
             t.grad_ = wrap(own_array(g.a))
         return 0
 
+    cdef bint leads_on(self, Node node):
+        """Whether a gradient of one of node's inputs is wanted."""
+        for e in node.edges:
+            if e is not None and id(e) in self.needed:
+                return True
+        return False
+
     cdef int run(self, bint retain) except -1:
         cdef Node node
         cdef Tensor g
@@ -363,6 +370,8 @@ cdef class Engine:
                         g = run_hooks(node.hooks, g)
                     if self.capture is not None and id(node) in self.capture:
                         self.capture[id(node)] = g
+                    if self.needed is not None and not self.leads_on(node):
+                        continue
                     out = node.apply(g)
                     g = None
                 if not retain:

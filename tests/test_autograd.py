@@ -249,3 +249,16 @@ def test_mixed_types_get_gradients_of_their_own_type():
     assert f.grad.dtype is fastdl.float32
     assert d.grad.dtype is fastdl.float64
     assert (f.grad.item(), d.grad.item()) == (3, 2)
+
+
+def test_grad_of_a_middle_tensor_runs_nothing_below_it():
+    x = fastdl.ones(2, requires_grad=True)
+    seen = []
+    y = x * 2
+    x.register_hook(lambda g: seen.append(g))
+    (y * y).sum().backward()
+    assert len(seen) == 1
+    y = x * 2
+    (g,) = fastdl.autograd.grad((y * y).sum(), y)
+    assert g.tolist() == [4, 4]
+    assert len(seen) == 1
