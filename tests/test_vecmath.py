@@ -41,12 +41,12 @@ def sigmoid(x):
 
 # name: function, reference, range in float32, in float64, ulp (a bit more without FMA)
 FUNCTIONS = {
-    "exp": (lambda x: x.exp(), np.exp, (-104, 88.7), (-745, 709.7), 1.5),
-    "log": (lambda x: x.log(), np.log, (0, np.inf), (0, np.inf), 2),
-    "log1p": (lambda x: x.log1p(), np.log1p, (-0.999, np.inf), (-0.999, np.inf), 2),
-    "expm1": (lambda x: x.expm1(), np.expm1, (-np.inf, 88.7), (-np.inf, 709.7), 2.5),
-    "tanh": (lambda x: x.tanh(), np.tanh, (-np.inf, np.inf), (-np.inf, np.inf), 3),
-    "sigmoid": (lambda x: x.sigmoid(), sigmoid, (-103, np.inf), (-744, np.inf), 4),
+    "exp": (lambda x: x.exp(), np.exp, (-104, 88.7), (-745, 709.7), 1.3),
+    "log": (lambda x: x.log(), np.log, (0, np.inf), (0, np.inf), 1.2),
+    "log1p": (lambda x: x.log1p(), np.log1p, (-0.999, np.inf), (-0.999, np.inf), 1.7),
+    "expm1": (lambda x: x.expm1(), np.expm1, (-np.inf, 88.7), (-np.inf, 709.7), 2.4),
+    "tanh": (lambda x: x.tanh(), np.tanh, (-np.inf, np.inf), (-np.inf, np.inf), 2.6),
+    "sigmoid": (lambda x: x.sigmoid(), sigmoid, (-103, np.inf), (-744, np.inf), 2.6),
     "erf": (lambda x: x.erf(), erf, (-np.inf, np.inf), (-np.inf, np.inf), 2.5),
 }
 
@@ -136,3 +136,18 @@ def test_isas_give_the_same_bits(dtype):
     for other in results[1:]:
         for a, b in zip(results[0], other):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_tails_stay_inside(dtype, each_isa):
+    """Every size from 0 to 130 inside a buffer: the same values as in full vectors, nothing written around them."""
+    source = np.random.default_rng(4).uniform(0.5, 2, 200).astype(dtype)
+    for function in ("exp_", "log_", "tanh_", "sigmoid_", "sqrt_"):
+        whole = getattr(fastdl.tensor(source), function)().numpy()
+        for n in range(131):
+            buffer = fastdl.tensor(source)
+            getattr(buffer[17:17 + n], function)()
+            got = buffer.numpy()
+            np.testing.assert_array_equal(got[17:17 + n], whole[17:17 + n])
+            np.testing.assert_array_equal(got[:17], source[:17])
+            np.testing.assert_array_equal(got[17 + n:], source[17 + n:])
