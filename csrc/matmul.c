@@ -40,7 +40,8 @@ typedef struct plan {
     int64_t row_tiles, tile_rows, tall_tiles; /* a tile has tile_rows rows, the first tall_tiles one more */
     int64_t k_block, scratch;           /* scratch: elements per thread */
     real *buffer;
-    int group;                          /* panels that share a pass over the row side */
+    int64_t groups;                     /* of adjacent panels that share a pass over the row side */
+    int group;                          /* panels of a group at most */
     int pack_a, pack_b, swapped, accumulate, activation;
 } plan;
 
@@ -97,7 +98,10 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
                 (p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
     int group_cols = p->pack_a ? MATMUL_GROUP_COLS_PACKED : MATMUL_GROUP_COLS;
-    p->group = (int)min_i64(group_cols / TILE_COLS, p->panels);
+    int64_t group = min_i64(group_cols / TILE_COLS, p->panels), wanted = 4 * (int64_t)fdl_num_threads();
+    while (group > 1 && p->batch * p->row_tiles * ceil_div(p->panels, group) < wanted) group--;
+    p->groups = ceil_div(p->panels, group);
+    p->group = (int)ceil_div(p->panels, p->groups);
     p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * (MATMUL_PACK_TILES * TILE_ROWS_MAX + VL));
     p->scratch = (p->scratch + 15) / 16 * 16;
 }
@@ -255,19 +259,17 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
     } while (k0 < p->k);
 }
 
-/* units [begin, end): unit = (matrix * panels + panel) * row_tiles + tile */
+/* units [begin, end): unit = (matrix * groups + group) * row_tiles + tile */
 static void product_range(void *ctx, int64_t begin, int64_t end, int thread) {
     const plan *p = ctx;
     real *scratch = p->buffer + thread * p->scratch;
     while (begin < end) {
-        int64_t panel = begin / p->row_tiles, first = begin - panel * p->row_tiles;
-        int64_t matrix = panel / p->panels, last = min_i64(p->row_tiles, first + end - begin);
-        int64_t count = 1;
-        panel -= matrix * p->panels;
-        if (first == 0 && last == p->row_tiles) /* whole panels go in groups */
-            count = min_i64(min_i64(p->group, p->panels - panel), (end - begin) / p->row_tiles);
-        group_product(p, matrix, panel, (int)count, first, last, scratch);
-        begin += last - first + (count - 1) * p->row_tiles;
+        int64_t group = begin / p->row_tiles, first = begin - group * p->row_tiles;
+        int64_t matrix = group / p->groups, last = min_i64(p->row_tiles, first + end - begin);
+        group -= matrix * p->groups;
+        int64_t panel = group * p->panels / p->groups, panel_end = (group + 1) * p->panels / p->groups;
+        group_product(p, matrix, panel, (int)(panel_end - panel), first, last, scratch);
+        begin += last - first;
     }
 }
 
@@ -317,7 +319,7 @@ void FDL_FN(matmul)(const fdl_matmul_args *args) {
         return;
     }
     make_plan(&p, args);
-    int64_t units = p.batch * p.panels * p.row_tiles;
+    int64_t units = p.batch * p.groups * p.row_tiles;
     int64_t grain = work_grain(p.batch * p.m * p.n * p.k / units,
                                p.batch * (p.k * (p.stride_b || p.batch == 1 ? p.n : 0) + p.m * p.n) / units);
     if (units < 2 * grain) {
@@ -325,7 +327,7 @@ void FDL_FN(matmul)(const fdl_matmul_args *args) {
         return;
     }
     if (p.scratch) { /* every piece packs again: few pieces */
-        int64_t pieces = 4 * fdl_num_threads();
+        int64_t pieces = 2 * fdl_num_threads();
         if (grain < units / pieces) grain = units / pieces;
     }
     fdl_parallel_for(units, grain, product_range, &p);
