@@ -81,7 +81,9 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     p->col_a = x->trans_a ? x->lda : 1;
     p->row_b = x->trans_b ? 1 : x->ldb;
     p->col_b = x->trans_b ? x->ldb : 1;
-    if (x->trans_b && (x->trans_a || (p->m < MATMUL_SWAP_MAX && p->m < p->n))) swap_sides(p);
+    if (x->trans_b ? x->trans_a || (p->m < MATMUL_SWAP_MAX && p->m < p->n)
+                   : x->trans_a && p->n < MATMUL_SWAP_MAX && p->n < p->m)
+        swap_sides(p);
 
     int64_t k_blocks = p->k > MATMUL_K_BLOCK ? ceil_div(p->k, MATMUL_K_BLOCK) : 1;
     p->k_block = k_blocks == 1 ? p->k : ceil_div(p->k, k_blocks);
@@ -95,7 +97,7 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
 
     int64_t span = p->k * p->row_b * (int64_t)sizeof(real);
     p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && span > MATMUL_PACK_BYTES) ||
-                (p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
+                (!p->swapped && p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
     int group_cols = p->pack_a ? MATMUL_GROUP_COLS_PACKED : MATMUL_GROUP_COLS;
     int64_t group = min_i64(group_cols / TILE_COLS, p->panels), wanted = 4 * (int64_t)fdl_num_threads();

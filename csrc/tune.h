@@ -27,7 +27,8 @@ enum {
     MATMUL_PACK_TILES = 8,
     /* rows that packing fetches ahead */
     MATMUL_PREFETCH_ROWS = 8,
-    /* rows of a up to which a weight [n,k] is read in place and c transposed, instead of packing the weight */
+    /* rows (columns) of c up to which a weight [n,k] (a transposed a) is read in place and c transposed, instead of
+     * packing it */
     MATMUL_SWAP_MAX = 64,
 };
 #endif
