@@ -90,6 +90,7 @@ class RNNBase(Module):
         for layer in range(num_layers):
             for suffix in ("", "_reverse") if bidirectional else ("",):
                 inputs = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
+                shapes: dict[str, tuple[int, ...]]
                 shapes = {"weight_ih": (width, inputs), "weight_hh": (width, hidden_size)}
                 if bias:
                     shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
