@@ -2,7 +2,7 @@
 #
 # Every node has a number that is larger than those of its inputs' nodes, so taking the largest number first visits
 # each node after all of its consumers: no pass over the graph is needed beforehand, and nodes that receive no
-# gradient are never touched. The queue is a linked list in falling order; it is short, and new nodes join near its head.
+# gradient are never touched. The queue is a linked list in falling order; it is short, new nodes join near its head.
 import weakref
 
 cdef int64_t node_count = 0
@@ -40,7 +40,8 @@ cdef class Node:
         cdef Py_ssize_t version
         if self.freed:
             raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
+                "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+                "already been freed). "
                 "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
                 "Specify retain_graph=True if you need to backward through the graph a second time "
                 f"or if you need to access saved tensors after calling backward. [{self.name()}]")
@@ -57,7 +58,8 @@ cdef class Node:
         if t.storage.version != version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"a tensor of shape {tuple(t.shape)} and type {t.dtype}, {'output' if self.outputs >> i & 1 else 'input'} of {self.name()}, "
+                f"a tensor of shape {tuple(t.shape)} and type {t.dtype}, "
+                f"{'output' if self.outputs >> i & 1 else 'input'} of {self.name()}, "
                 f"is at version {t.storage.version}; expected version {version} instead. "
                 f"Write `x = x + y` instead of `x += y`, or clone() the tensor first.")
         if self.outputs >> i & 1 and not fdl_grad_off:
@@ -410,7 +412,7 @@ cdef Tensor run_hooks(list hooks, Tensor g):
 
 
 def backward(tensors, grads, retain_graph=None, create_graph=False, inputs=None):
-    """Accumulates into each leaf's `grad` the derivatives of `tensors` (a list), given the upstream gradients `grads`."""
+    """Accumulates into each leaf's `grad` the derivatives of the list `tensors`, given the upstream gradients `grads`."""
     cdef Engine engine = Engine.__new__(Engine)
     engine.record = create_graph
     if inputs is not None:
@@ -421,12 +423,13 @@ def backward(tensors, grads, retain_graph=None, create_graph=False, inputs=None)
 
 
 def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
-    """What autograd.grad returns: the derivatives of `outputs` with respect to `inputs`, as a tuple; leaves' `grad` stays as it is."""
+    """The derivatives of `outputs` with respect to `inputs`, as a tuple; no `grad` changes (autograd.grad)."""
     cdef Engine engine = Engine.__new__(Engine)
     cdef Tensor t
     for i, t in enumerate(inputs):
         if not wants(t):
-            raise RuntimeError(f"One of the differentiated Tensors does not require grad: inputs[{i}] of shape {tuple(t.shape)}")
+            raise RuntimeError(f"One of the differentiated Tensors does not require grad: inputs[{i}] of shape "
+                               f"{tuple(t.shape)}")
     engine.record = create_graph
     engine.capture = {id(edge(t)): None for t in inputs}
     engine.needed = needed_for(outputs, inputs)
@@ -434,7 +437,8 @@ def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
     engine.run(create_graph if retain_graph is None else retain_graph)
     found = tuple([engine.capture[id(edge(t))] for t in inputs])
     if not allow_unused and any(g is None for g in found):
-        raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior.")
+        raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set "
+                           "allow_unused=True if this is the desired behavior.")
     return found
 
 
@@ -446,11 +450,13 @@ cdef int seed(Engine engine, object tensors, object grads) except -1:
             raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
         if g is None:
             if cnp.PyArray_SIZE(t.a) != 1:
-                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, this one has shape {tuple(t.shape)}")
+                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, this one has shape "
+                                   f"{tuple(t.shape)}")
             g = empty_like(t, cnp.PyArray_TYPE(t.a))
             g.a.fill(1)
         elif g.shape != t.shape:
-            raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}.")
+            raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a "
+                               f"shape of {t.shape}.")
         elif cnp.PyArray_TYPE(g.a) != cnp.PyArray_TYPE(t.a):
             g = cast(g, cnp.PyArray_TYPE(t.a))
         engine.deliver(edge(t), g)

@@ -137,7 +137,8 @@ cdef ndarray empty_array(int ndim, npy_intp *shape, int typenum):
     cdef Storage storage = Storage.__new__(Storage)
     storage.data = fdl_alloc(nbytes)
     if storage.data == NULL:
-        raise MemoryError(f"cannot allocate {nbytes} bytes for a tensor of shape {tuple([shape[i] for i in range(ndim)])}")
+        raise MemoryError(f"cannot allocate {nbytes} bytes for a tensor of shape "
+                          f"{tuple([shape[i] for i in range(ndim)])}")
     storage.nbytes = nbytes
     Py_INCREF(descr)
     cdef ndarray a = PyArray_NewFromDescr(ndarray, descr, ndim, shape, NULL, storage.data,

@@ -142,7 +142,7 @@ include "_autograd.pxi"
 # Tensor -----------------------------------------------------------------------------------------------------------
 
 def tensor_from(data, dtype=None):
-    """A new tensor that holds a copy of `data`: number, nested sequence, array or tensor. Python floats become the default dtype."""
+    """A new tensor with a copy of `data`: number, nested sequence, array or tensor; Python floats get the default dtype."""
     if isinstance(data, Tensor):
         array = (<Tensor> data).a
     elif isinstance(data, (ndarray, np.generic)):
@@ -154,7 +154,8 @@ def tensor_from(data, dtype=None):
         if array.dtype != wanted:
             array = array.astype(wanted)
     elif array.dtype.num not in DTYPE_OF:
-        raise TypeError(f"[tensor] cannot make a tensor of {array.dtype} values; there are {', '.join(sorted(str(d) for d in DTYPE_OF.values()))}")
+        raise TypeError(f"[tensor] cannot make a tensor of {array.dtype} values; there are "
+                        f"{', '.join(sorted({str(d) for d in DTYPE_OF.values()}))}")
     return wrap(own_array(array))
 
 
@@ -225,7 +226,8 @@ cdef class Tensor:
         if dim is None:
             return self.shape
         if not -self.a.ndim <= dim < max(self.a.ndim, 1):
-            raise IndexError(f"[size] dim {dim} is outside [{-self.a.ndim}, {self.a.ndim - 1}] of a tensor of shape {tuple(self.shape)}")
+            raise IndexError(f"[size] dim {dim} is outside [{-self.a.ndim}, {self.a.ndim - 1}] of a tensor of shape "
+                             f"{tuple(self.shape)}")
         return (<object> self.a).shape[dim]
 
     @property
@@ -306,7 +308,8 @@ cdef class Tensor:
         if self.node is not None:
             if not value:
                 raise RuntimeError("you can only change requires_grad flags of leaf variables. "
-                                   "If you want to use a computed variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+                                   "If you want to use a computed variable in a subgraph that doesn't require "
+                                   "differentiation use var_no_grad = var.detach().")
             return
         self.wants_grad = bool(value)
 
@@ -339,7 +342,8 @@ cdef class Tensor:
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value.shape != self.shape or value.dtype != self.dtype:
-                raise RuntimeError(f"assigned grad has shape {tuple(value.shape)} and type {value.dtype}, the tensor has {tuple(self.shape)} and {self.dtype}")
+                raise RuntimeError(f"assigned grad has shape {tuple(value.shape)} and type {value.dtype}, the tensor "
+                                   f"has {tuple(self.shape)} and {self.dtype}")
         self.grad_ = value
 
     @grad.deleter
@@ -361,7 +365,10 @@ cdef class Tensor:
         self.register_hook(keep)
 
     def register_hook(self, hook):
-        """Calls hook(grad) when this tensor's gradient is known; a result other than None replaces it. Returns a handle with `remove()`."""
+        """Calls hook(grad) when this tensor's gradient is known; a result other than None replaces it.
+
+        Returns a handle with `remove()`.
+        """
         if not wants(self):
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         cdef list hooks
@@ -493,7 +500,8 @@ cdef class Tensor:
 
     def __deepcopy__(self, memo):
         if self.node is not None:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment")
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                               "protocol at the moment")
         copy = rebuild(type(self), self.a, self.wants_grad)
         if self.grad_ is not None:
             copy.grad = self.grad_.__deepcopy__(memo)
@@ -556,7 +564,8 @@ def from_numpy(array):
     if not isinstance(array, ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     if cnp.PyArray_TYPE(array) not in DTYPE_OF:
-        raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The supported types are: {', '.join(sorted({str(d.numpy) for d in DTYPE_OF.values()}))}.")
+        raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The supported types are: "
+                        f"{', '.join(sorted({str(d.numpy) for d in DTYPE_OF.values()}))}.")
     if not array.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order")
     return wrap(array)

@@ -9,6 +9,7 @@ cdef enum:
 
 cdef bint is_number(object x)                                   # a Python or NumPy number, not a tensor
 cdef int result_type(Tensor a, Tensor b) except -1              # PyTorch's promotion: a NumPy type number
+cdef int promote(int a, int b) except -1                         # of type numbers
 cdef int result_type_scalar(Tensor a, object number) except -1
 cdef int default_float() noexcept                               # type number of the default dtype
 cdef Tensor to_type(Tensor x, int typenum)                      # recorded

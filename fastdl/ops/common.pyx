@@ -11,8 +11,8 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels, own_array,
-                        register, view_of, wants, wrap)
+from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+                        own_array, register, view_of, wants, wrap)
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(type subtype, cnp.dtype descr, int ndim, npy_intp *shape, npy_intp *strides,
@@ -274,7 +274,8 @@ def expand(Tensor input, *sizes):
         sizes = tuple(sizes[0])
     lead = len(sizes) - len(old)
     if lead < 0:
-        raise RuntimeError(f"[expand] expected at least {len(old)} sizes for a tensor of shape {old}, got {tuple(sizes)}")
+        raise RuntimeError(f"[expand] expected at least {len(old)} sizes for a tensor of shape {old}, got "
+                           f"{tuple(sizes)}")
     new = []
     for i, n in enumerate(sizes):
         was = old[i - lead] if i >= lead else 1
@@ -282,7 +283,8 @@ def expand(Tensor input, *sizes):
         if n == -1 and i >= lead:
             n = was
         if n < 0 or (was != 1 and was != n):
-            raise RuntimeError(f"[expand] a tensor of shape {old} cannot be expanded to {tuple(sizes)}: dimension {i} is {was}, not {n}")
+            raise RuntimeError(f"[expand] a tensor of shape {old} cannot be expanded to {tuple(sizes)}: dimension {i} "
+                               f"is {was}, not {n}")
         new.append(n)
     return expand_to(input, tuple(new))
 

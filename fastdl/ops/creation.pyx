@@ -142,7 +142,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, bint requires_gr
     if (end - start) * step < 0:
         raise RuntimeError(f"[arange] end {end} lies before start {start} for step {step}")
     if dtype is None:
-        dtype = _types.int64 if all([isinstance(x, (int, np.integer)) for x in (start, end, step)]) else _types.get_default_dtype()
+        whole = all([isinstance(x, (int, np.integer)) for x in (start, end, step)])
+        dtype = _types.int64 if whole else _types.get_default_dtype()
     n = int(np.ceil((end - start) / step))
     values = start + step * np.arange(n, dtype=np.int64 if not dtype.is_floating_point else np.float64)
     return finish(own_array(values.astype(dtype.numpy)), device, requires_grad)
@@ -159,7 +160,8 @@ def linspace(start, end, steps, *, dtype=None, device=None, bint requires_grad=F
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, bint requires_grad=False):
     """base ** linspace(start, end, steps)"""
     d = _types.get_default_dtype() if dtype is None else _types.as_dtype(dtype)
-    return finish(own_array((base ** np.linspace(float(start), float(end), int(steps))).astype(d.numpy)), device, requires_grad)
+    values = base ** np.linspace(float(start), float(end), int(steps))
+    return finish(own_array(values.astype(d.numpy)), device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, bint requires_grad=False):

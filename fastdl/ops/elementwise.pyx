@@ -8,10 +8,10 @@ from numpy cimport ndarray, npy_intp
 import numpy as np
 
 from .._kernels cimport *
-from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, contiguous, edge, empty, empty_like, end_inplace,
-                        grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, default_float, is_number, result_type, result_type_scalar,
-                      same_shape, shape_of, strides_for, sum_to, to_float, to_type)
+from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, contiguous, edge, empty, empty_like,
+                        end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, default_float, is_number, result_type,
+                      result_type_scalar, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
 
 cnp.import_array()
 
@@ -20,6 +20,10 @@ cnp.import_array()
 
 cdef tuple BINARY_NAME = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "sub", "div", "pow")
 cdef tuple BINARY_NUMPY = (np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power)
+
+
+# the operation that `number op x` is, operands exchanged
+cdef dict UNREVERSED = {FDL_RSUB: FDL_SUB, FDL_RDIV: FDL_DIV, FDL_RPOW: FDL_POW}
 
 
 cdef int run_binary(int op, Tensor out, Tensor a, Tensor b, double alpha) except -1:
@@ -58,7 +62,8 @@ cdef Tensor numpy_binary(int op, Tensor a, Tensor b, object alpha):
     if op in (FDL_ADD, FDL_SUB) and alpha != 1:
         y = y * np.array(alpha, y.dtype)
     if op == FDL_SUB and x.dtype == bool:
-        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                           "`logical_xor()` operator instead.")
     if op == FDL_POW and x.dtype.kind in "iu" and (y < 0).any():
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     return wrap(own_array(BINARY_NUMPY[op](x, y)))
@@ -117,7 +122,7 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
         if not is_fast(result):
             y = wrap(own_array(np.array(number, (<object> x.a).dtype)))
             if op in (FDL_RSUB, FDL_RDIV, FDL_RPOW):
-                return numpy_binary(op - FDL_RSUB + FDL_SUB if op == FDL_RSUB else FDL_DIV if op == FDL_RDIV else FDL_POW, y, x, alpha)
+                return numpy_binary(UNREVERSED[op], y, x, alpha)
             return numpy_binary(op, x, y, alpha)
         typenum = result
     K = kernels(typenum)
@@ -224,7 +229,8 @@ cdef class DivBackward0(BinaryBackward):
         if self.need_x:
             dx = sum_to(over, self.shape_x)
         if self.need_y:
-            dy = sum_to(binary(FDL_MUL, unary(FDL_NEG, over, 0, 0), binary(FDL_DIV, self.saved(0), y, 1), 1), self.shape_y)
+            dy = binary(FDL_MUL, unary(FDL_NEG, over, 0, 0), binary(FDL_DIV, self.saved(0), y, 1), 1)
+            dy = sum_to(dy, self.shape_y)
         return dx, dy
 
 
@@ -253,7 +259,8 @@ cdef class MaximumBackward0(BinaryBackward):
 
     cdef object apply(self, Tensor g):
         cdef Tensor x = self.saved(0), y = self.saved(1), dx = None, dy = None
-        cdef int wins = FDL_GE if self.op == FDL_MAXIMUM else FDL_LE, loses = FDL_LT if self.op == FDL_MAXIMUM else FDL_GT
+        cdef bint largest = self.op == FDL_MAXIMUM
+        cdef int wins = FDL_GE if largest else FDL_LE, loses = FDL_LT if largest else FDL_GT
         half = where_(compare(FDL_EQ, x, y), scaled(g, 0.5), g)
         if self.need_x:
             dx = sum_to(where_(compare(loses, x, y), 0.0, half), self.shape_x)
@@ -273,6 +280,12 @@ cdef Node scalar_node(int op, Tensor out, Tensor x, double c):
     return node
 
 
+cdef dict SCALAR_NODE_NAME = {
+    FDL_ADD: "AddBackward0", FDL_SUB: "SubBackward0", FDL_MUL: "MulBackward0", FDL_DIV: "DivBackward0",
+    FDL_POW: "PowBackward0", FDL_RSUB: "RsubBackward1", FDL_RDIV: "MulBackward0", FDL_RPOW: "PowBackward1",
+}
+
+
 @cython.final
 cdef class ScalarBackward(Node):
     """out = x op c:  dx = g (add, sub), -g (c - x), g c, g / c, -g c / x^2 (c / x), g c x^(c-1), g out log c (c^x)"""
@@ -280,8 +293,7 @@ cdef class ScalarBackward(Node):
     cdef double c
 
     def name(self):
-        return {FDL_ADD: "AddBackward0", FDL_SUB: "SubBackward0", FDL_MUL: "MulBackward0", FDL_DIV: "DivBackward0", FDL_POW: "PowBackward0",
-                FDL_RSUB: "RsubBackward1", FDL_RDIV: "MulBackward0", FDL_RPOW: "PowBackward1"}[self.op]
+        return SCALAR_NODE_NAME[self.op]
 
     cdef object apply(self, Tensor g):
         cdef Tensor x
@@ -297,7 +309,8 @@ cdef class ScalarBackward(Node):
         if self.op == FDL_RDIV:
             return binary(FDL_DIV, scaled(g, -self.c), unary(FDL_SQUARE, x, 0, 0), 1)
         if self.op == FDL_RPOW:
-            return binary(FDL_MUL, g, scaled(x, np.log(self.c) if self.c > 0 else (0.0 if self.c == 0 else float("nan"))), 1)
+            slope = np.log(self.c) if self.c > 0 else 0.0 if self.c == 0 else float("nan")
+            return binary(FDL_MUL, g, scaled(x, slope), 1)
         if self.c == 0:
             return scaled(g, 0.0)
         if self.c == 2:
@@ -322,11 +335,13 @@ cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
     cdef tuple edges = None
     begin_inplace(x)
     if ndim != cnp.PyArray_NDIM(x.a) or any([shape[i] != cnp.PyArray_DIMS(x.a)[i] for i in range(ndim)]):
-        raise RuntimeError(f"[{name}_] the result has shape {tuple([shape[i] for i in range(ndim)])}, which does not fit into the tensor's {shape_of(x)}")
+        raise RuntimeError(f"[{name}_] the result has shape {tuple([shape[i] for i in range(ndim)])}, which does not "
+                           f"fit into the tensor's {shape_of(x)}")
     if op == FDL_DIV and not (<object> x.a).dtype.kind == "f":
         result = default_float()
     if not np.can_cast(cnp.PyArray_DescrFromType(result), cnp.PyArray_DescrFromType(typenum), "same_kind"):
-        raise RuntimeError(f"result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output type {x.dtype}")
+        raise RuntimeError(f"result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output type "
+                           f"{x.dtype}")
     y = to_type(y, typenum)
     if grad_enabled() and (wants(x) or wants(y)):
         node, edges = binary_node(op, x, x, y, alpha), (edge(x), edge(y))
@@ -383,7 +398,8 @@ cdef Tensor compare(int op, object a, object b):
     strides_for(y.a, ndim, sb)
     cdef const fdl_table *K = kernels(typenum)
     with nogil:
-        K.compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+        K.compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape,
+                  ndim)
     return out
 
 
@@ -410,7 +426,8 @@ cdef Tensor where_(object condition, object a, object b):
     if cnp.PyArray_TYPE(c.a) != cnp.NPY_BOOL:
         raise TypeError(f"[where] expected condition to be a boolean tensor, but got a tensor with dtype {c.dtype}")
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a = wrap(own_array(np.array(a, cnp.PyArray_DescrFromType(default_float() if isinstance(a, float) else np.dtype(type(a)).num))))
+        typenum = default_float() if isinstance(a, float) else np.dtype(type(a)).num
+        a = wrap(own_array(np.array(a, cnp.PyArray_DescrFromType(typenum))))
     x = as_tensor(a, b) if not isinstance(a, Tensor) else a
     y = as_tensor(b, x)
     typenum = result_type(x, y)
@@ -443,15 +460,28 @@ cdef Tensor where_(object condition, object a, object b):
 # op: PyTorch's name of the node, whether the backward pass needs the output (else the input), NumPy's function for
 # types without a kernel (None: computed in the default floating type)
 cdef dict UNARY = {
-    FDL_NEG: ("NegBackward0", None, np.negative), FDL_ABS: ("AbsBackward0", False, np.abs), FDL_EXP: ("ExpBackward0", True, None),
-    FDL_LOG: ("LogBackward0", False, None), FDL_SQRT: ("SqrtBackward0", True, None), FDL_RSQRT: ("RsqrtBackward0", True, None),
-    FDL_SQUARE: ("PowBackward0", False, np.square), FDL_RECIPROCAL: ("ReciprocalBackward0", True, None),
-    FDL_TANH: ("TanhBackward0", True, None), FDL_SIGMOID: ("SigmoidBackward0", True, None),
-    FDL_RELU: ("ReluBackward0", True, lambda x: np.maximum(x, 0)), FDL_LEAKY_RELU: ("LeakyReluBackward0", False, None),
-    FDL_ELU: ("EluBackward0", False, None), FDL_GELU: ("GeluBackward0", False, None), FDL_GELU_TANH: ("GeluBackward0", False, None),
-    FDL_SILU: ("SiluBackward0", False, None), FDL_SOFTPLUS: ("SoftplusBackward0", False, None), FDL_ERF: ("ErfBackward0", False, None),
-    FDL_SIGN: ("SignBackward0", None, np.sign), FDL_CLAMP: ("ClampBackward1", False, None),
-    FDL_LOG1P: ("Log1PBackward0", False, None), FDL_EXPM1: ("Expm1Backward0", True, None),
+    FDL_NEG: ("NegBackward0", None, np.negative),
+    FDL_ABS: ("AbsBackward0", False, np.abs),
+    FDL_EXP: ("ExpBackward0", True, None),
+    FDL_LOG: ("LogBackward0", False, None),
+    FDL_SQRT: ("SqrtBackward0", True, None),
+    FDL_RSQRT: ("RsqrtBackward0", True, None),
+    FDL_SQUARE: ("PowBackward0", False, np.square),
+    FDL_RECIPROCAL: ("ReciprocalBackward0", True, None),
+    FDL_TANH: ("TanhBackward0", True, None),
+    FDL_SIGMOID: ("SigmoidBackward0", True, None),
+    FDL_RELU: ("ReluBackward0", True, lambda x: np.maximum(x, 0)),
+    FDL_LEAKY_RELU: ("LeakyReluBackward0", False, None),
+    FDL_ELU: ("EluBackward0", False, None),
+    FDL_GELU: ("GeluBackward0", False, None),
+    FDL_GELU_TANH: ("GeluBackward0", False, None),
+    FDL_SILU: ("SiluBackward0", False, None),
+    FDL_SOFTPLUS: ("SoftplusBackward0", False, None),
+    FDL_ERF: ("ErfBackward0", False, None),
+    FDL_SIGN: ("SignBackward0", None, np.sign),
+    FDL_CLAMP: ("ClampBackward1", False, None),
+    FDL_LOG1P: ("Log1PBackward0", False, None),
+    FDL_EXPM1: ("Expm1Backward0", True, None),
 }
 
 
@@ -601,13 +631,17 @@ def mul(input, other):
     return binary(FDL_MUL, input, other, 1)
 
 
+def truncated_quotient(a, b):
+    return np.trunc(np.true_divide(a, b)).astype(a.dtype)
+
+
 def div(input, other, *, rounding_mode=None):
     """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
     if rounding_mode is None:
         return binary(FDL_DIV, input, other, 1)
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(f"[div] rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
-    return by_numpy("div", np.floor_divide if rounding_mode == "floor" else lambda a, b: np.trunc(np.true_divide(a, b)).astype(a.dtype), input, other)
+    return by_numpy("div", np.floor_divide if rounding_mode == "floor" else truncated_quotient, input, other)
 
 
 def pow(input, exponent):
@@ -640,7 +674,7 @@ def ge(input, other): return compare(FDL_GE, input, other)
 
 
 def where(condition, input=None, other=None):
-    """input where condition holds, other elsewhere, with broadcasting; with the condition alone: the indices where it holds."""
+    """input where condition holds, other elsewhere, with broadcasting; the condition alone: indices where it holds."""
     if input is None and other is None:
         return tuple([wrap(own_array(i)) for i in np.nonzero((<Tensor?> condition).a)])
     return where_(condition, input, other)
@@ -669,7 +703,7 @@ def relu(Tensor input, bint inplace=False):
 
 def leaky_relu(Tensor input, double negative_slope=0.01, bint inplace=False):
     """input where positive, else negative_slope * input"""
-    return unary_inplace(FDL_LEAKY_RELU, input, negative_slope, 0) if inplace else unary(FDL_LEAKY_RELU, input, negative_slope, 0)
+    return (unary_inplace if inplace else unary)(FDL_LEAKY_RELU, input, negative_slope, 0)
 
 
 def elu(Tensor input, double alpha=1.0, bint inplace=False):
@@ -781,9 +815,16 @@ def sin(Tensor input): return numpy_unary("SinBackward0", np.sin, lambda g, x: g
 def cos(Tensor input): return numpy_unary("CosBackward0", np.cos, lambda g, x: g * -sin(x), input)
 def sinh(Tensor input): return numpy_unary("SinhBackward0", np.sinh, lambda g, x: g * cosh(x), input)
 def cosh(Tensor input): return numpy_unary("CoshBackward0", np.cosh, lambda g, x: g * sinh(x), input)
-def floor(Tensor input): return numpy_unary("FloorBackward0", np.floor, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
-def ceil(Tensor input): return numpy_unary("CeilBackward0", np.ceil, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
-def round(Tensor input): return numpy_unary("RoundBackward0", np.round, lambda g, x: g * 0.0, input) if is_fast(cnp.PyArray_TYPE(input.a)) else input
+
+
+cdef Tensor stepped(str title, object function, Tensor x):
+    """floor and its kin: nothing to do for integers, derivative 0."""
+    return numpy_unary(title, function, lambda g, x: g * 0.0, x) if is_fast(cnp.PyArray_TYPE(x.a)) else x
+
+
+def floor(Tensor input): return stepped("FloorBackward0", np.floor, input)
+def ceil(Tensor input): return stepped("CeilBackward0", np.ceil, input)
+def round(Tensor input): return stepped("RoundBackward0", np.round, input)
 
 
 cdef object op_add(object a, object b): return binary(FDL_ADD, a, b, 1)
@@ -816,16 +857,19 @@ cdef bint is_operand(object b):
 
 operators.add, operators.sub, operators.mul, operators.div = op_add, op_sub, op_mul, op_div
 operators.pow, operators.floordiv, operators.mod = op_pow, op_floordiv, op_mod
-operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge = op_eq, op_ne, op_lt, op_le, op_gt, op_ge
+operators.eq, operators.ne, operators.lt = op_eq, op_ne, op_lt
+operators.le, operators.gt, operators.ge = op_le, op_gt, op_ge
 operators.and_, operators.or_, operators.xor = op_and, op_or, op_xor
-operators.iadd, operators.isub, operators.imul, operators.idiv, operators.ipow = op_iadd, op_isub, op_imul, op_idiv, op_ipow
+operators.iadd, operators.isub, operators.imul = op_iadd, op_isub, op_imul
+operators.idiv, operators.ipow = op_idiv, op_ipow
 operators.neg, operators.abs, operators.invert = op_neg, op_abs, op_invert
 operators.accumulate = accumulate
 
-for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, div_, pow_, eq, ne, lt, le, gt, ge, neg, abs, exp, log,
-                  sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp, clamp_, neg_, abs_, exp_, log_,
-                  sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide, remainder, logical_and, logical_or, logical_xor,
-                  bitwise_and, bitwise_or, bitwise_xor, logical_not, bitwise_not, isnan, isinf, isfinite, sin, cos, sinh, cosh, floor, ceil, round):
+for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, div_, pow_, eq, ne, lt, le, gt, ge, neg,
+                  abs, exp, log, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp,
+                  clamp_, neg_, abs_, exp_, log_, sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide,
+                  remainder, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, logical_not,
+                  bitwise_not, isnan, isinf, isfinite, sin, cos, sinh, cosh, floor, ceil, round):
     register(_function.__name__, _function)
 register("where", lambda self, condition, other: where_(condition, self, other))
 register("true_divide", div)

@@ -9,8 +9,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, edge, end_inplace, grad_enabled, operators, own_array, register,
-                        view_of, wants, wrap)
+from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, edge, end_inplace, grad_enabled, operators,
+                        own_array, register, view_of, wants, wrap)
 from .common cimport as_tensor, normal_dim, shape_of, sum_to, to_type
 
 cnp.import_array()
@@ -34,7 +34,7 @@ cdef object plain(object i):
     if isinstance(i, slice):
         if i.step is not None and i.step < 1:
             raise ValueError("step must be greater than zero")
-        return i if not any([isinstance(x, Tensor) for x in (i.start, i.stop, i.step)]) else slice(*[int(x) if x is not None else None for x in (i.start, i.stop, i.step)])
+        return slice(*[int(x) if isinstance(x, Tensor) else x for x in (i.start, i.stop, i.step)])
     if i is None or i is Ellipsis or is_int(i):
         return i
     if isinstance(i, Tensor):
@@ -48,7 +48,8 @@ cdef object plain(object i):
     elif isinstance(i, (bool, np.bool_)):
         return np.asarray(i)
     else:
-        raise TypeError(f"[getitem] an index is made of ints, slices, None, ..., lists, tensors, got {type(i).__name__}")
+        raise TypeError(f"[getitem] an index is made of ints, slices, None, ..., lists, tensors, got "
+                        f"{type(i).__name__}")
     if a.dtype == np.uint8:
         a = a.astype(bool)
     if a.dtype.kind not in "iub":
@@ -64,8 +65,8 @@ cdef tuple parts_of(Tensor x, object index):
     cdef int used = 0, extra
     if type(index) is tuple:
         items = [plain(i) for i in <tuple> index]
-    elif isinstance(index, list) and any([isinstance(i, (slice, list, tuple)) or i is None or i is Ellipsis for i in index]) and not all([isinstance(i, (list, int)) for i in index]):
-        items = [plain(i) for i in index]
+    elif isinstance(index, list) and any([isinstance(i, slice) or i is None or i is Ellipsis for i in index]):
+        items = [plain(i) for i in index]  # x[[0, None]] means x[0, None]
     else:
         items = [plain(index)]
     if not any([isinstance(i, ndarray) for i in items]):
@@ -94,11 +95,16 @@ cdef object taken(ndarray a, object index, object whole_shape):
     try:
         return a[index]
     except IndexError as error:
-        raise IndexError(f"[getitem] index {shown(index)} does not fit a tensor of shape {whole_shape}: {str(error).replace('axis', 'dimension')}") from None
+        raise IndexError(f"[getitem] index {shown(index)} does not fit a tensor of shape {whole_shape}: "
+                         f"{str(error).replace('axis', 'dimension')}") from None
 
 
 cdef str shown(object index):
-    return ", ".join([f"tensor{i.shape}" if isinstance(i, ndarray) else repr(i).replace("slice(None, None, None)", ":") for i in index])
+    return ", ".join([f"tensor{i.shape}" if isinstance(i, ndarray) else ":" if is_all(i) else repr(i) for i in index])
+
+
+cdef bint is_all(object i):
+    return isinstance(i, slice) and i == slice(None)
 
 
 @cython.final
@@ -158,6 +164,14 @@ cdef Tensor getitem_part(Tensor x, object index, bint advanced):
     return y
 
 
+cdef bint selects(tuple basic):
+    """Whether a basic index is more than `:` in every dimension."""
+    for i in basic:
+        if i is not Ellipsis and not is_all(i):
+            return True
+    return False
+
+
 cdef object getitem(Tensor x, object index):
     cdef tuple basic
     cdef object advanced
@@ -166,7 +180,7 @@ cdef object getitem(Tensor x, object index):
     basic, advanced = parts_of(x, index)
     if advanced is None:
         return getitem_part(x, basic, False)
-    if any([not (isinstance(i, slice) and i == slice(None)) and i is not Ellipsis for i in basic]):
+    if selects(basic):
         x = getitem_part(x, basic, False)
     return getitem_part(x, advanced, True)
 
@@ -199,8 +213,9 @@ cdef class IndexPutBackward0(Node):
         return dx, dvalue
 
     def index(self):
-        if self.advanced is not None and any([not (isinstance(i, slice) and i == slice(None)) and i is not Ellipsis for i in self.basic]):
-            raise NotImplementedError("create_graph=True through an assignment to a mixed basic and advanced index is not implemented")
+        if self.advanced is not None and selects(self.basic):
+            raise NotImplementedError("create_graph=True through an assignment to a mixed basic and advanced index is "
+                                      "not implemented")
         return self.basic if self.advanced is None else self.advanced
 
 
@@ -230,10 +245,12 @@ cdef int setitem(Tensor x, object index, object value) except -1:
     try:
         put(x.a, basic, advanced, value)
     except IndexError as error:
-        raise IndexError(f"[setitem] index {shown(basic if advanced is None else advanced)} does not fit a tensor of shape {shape_of(x)}: "
+        raise IndexError(f"[setitem] index {shown(basic if advanced is None else advanced)} does not fit a tensor of "
+                         f"shape {shape_of(x)}: "
                          f"{str(error).replace('axis', 'dimension')}") from None
     except ValueError as error:
-        raise RuntimeError(f"[setitem] a value of shape {np.shape(value)} cannot be assigned to index {shown(basic if advanced is None else advanced)} "
+        raise RuntimeError(f"[setitem] a value of shape {np.shape(value)} cannot be assigned to index "
+                           f"{shown(basic if advanced is None else advanced)} "
                            f"of a tensor of shape {shape_of(x)}: {error}") from None
     if grad_enabled() and (wants(x) or v is not None and wants(v)):
         node = IndexPutBackward0.__new__(IndexPutBackward0)
@@ -299,7 +316,9 @@ def scatter_(Tensor input, int dim, Tensor index, src=None, *, value=None):
     """input[index[i][j]][j] = src[i][j] for dim 0, and so on, in place."""
     where = along("scatter_", input, dim, index)
     v = src if src is not None else value
-    setitem(input, tuple([wrap(i) for i in where]), v[tuple([slice(n) for n in shape_of(index)])] if isinstance(v, Tensor) and v.ndim else v)
+    if isinstance(v, Tensor) and v.ndim:
+        v = v[tuple([slice(n) for n in shape_of(index)])]
+    setitem(input, tuple([wrap(i) for i in where]), v)
     return input
 
 
@@ -398,6 +417,6 @@ def diag(Tensor input, int diagonal=0):
 
 operators.getitem, operators.setitem = getitem, setitem
 
-for _function in (masked_fill_, masked_fill, masked_select, nonzero, gather, scatter_, scatter, scatter_add, take_along_dim, sort, argsort, topk,
-                  tril, triu, diagonal, diag):
+for _function in (masked_fill_, masked_fill, masked_select, nonzero, gather, scatter_, scatter, scatter_add,
+                  take_along_dim, sort, argsort, topk, tril, triu, diagonal, diag):
     register(_function.__name__, _function)

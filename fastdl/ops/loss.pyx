@@ -40,7 +40,8 @@ cdef tuple target_shape(str op, tuple shape, tuple target):
     if not shape:
         raise ValueError(f"[{op}] input: expected shape (C), (N, C) or (N, C, d1, ..), got ()")
     if target != expected:
-        raise ValueError(f"[{op}] target: expected one class per row of input {shape}, that is shape {expected}, got {target}")
+        raise ValueError(f"[{op}] target: expected one class per row of input {shape}, that is shape {expected}, got "
+                         f"{target}")
     if shape[0 if len(shape) == 1 else 1] == 0:
         raise ValueError(f"[{op}] input: expected at least one class, got shape {shape}")
     return expected
@@ -48,7 +49,8 @@ cdef tuple target_shape(str op, tuple shape, tuple target):
 
 cdef Tensor class_indices(str op, Tensor target):
     if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind not in "iu":
-        raise TypeError(f"[{op}] target: expected class indices (int64), or for cross_entropy probabilities of input's shape, "
+        raise TypeError(f"[{op}] target: expected class indices (int64), or for cross_entropy probabilities of "
+                        f"input's shape, "
                         f"got {target.dtype} of shape {shape_of(target)}")
     return contiguous(cast(target, cnp.NPY_INT64))
 

@@ -8,8 +8,8 @@ from numpy cimport ndarray, npy_intp
 import numpy as np
 
 from .._kernels cimport FDL_ACT_NONE, Scratch, fdl_matmul_args, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, operators, own_array, register,
-                        wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, operators,
+                        own_array, register, wants, wrap)
 from .common cimport MAX_DIMS, as_tensor, expand_to, shape_of, sum_to, to_type
 
 cnp.import_array()
@@ -52,7 +52,7 @@ cdef bint describe(Tensor x, bint trans, Matrices *m) noexcept:
 
 
 cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias):
-    """a b (+ bias over the columns) for stacks of matrices whose sizes fit; leading dimensions are broadcast. Not recorded.
+    """a b (+ bias over the columns) for stacks of matrices whose sizes fit, broadcast over the stack. Not recorded.
 
     trans_a, trans_b: the transpose of the last two dimensions instead.
     """
@@ -83,12 +83,14 @@ cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias)
         at[i] = 0
     shape[dims], shape[dims + 1] = x.rows, y.cols
     out = empty(dims + 2, shape, typenum)
-    args.c, args.a, args.b, args.bias = cnp.PyArray_DATA(out.a), x.data, y.data, NULL if bias is None else cnp.PyArray_DATA(bias.a)
+    args.c, args.a, args.b = cnp.PyArray_DATA(out.a), x.data, y.data
+    args.bias = NULL if bias is None else cnp.PyArray_DATA(bias.a)
     args.m, args.n, args.k, args.lda, args.ldb, args.ldc = x.rows, y.cols, x.cols, x.ld, y.ld, max(y.cols, 1)
     args.trans_a, args.trans_b, args.accumulate, args.activation = x.trans, y.trans, 0, FDL_ACT_NONE
     args.batch, args.stride_a, args.stride_b, args.stride_c = 1, 0, 0, x.rows * y.cols
     # the kernel walks one batch dimension: join those that step evenly, loop over the others
-    while dims > 1 and sx[dims - 2] == sx[dims - 1] * shape[dims - 1] and sy[dims - 2] == sy[dims - 1] * shape[dims - 1]:
+    while (dims > 1 and sx[dims - 2] == sx[dims - 1] * shape[dims - 1]
+           and sy[dims - 2] == sy[dims - 1] * shape[dims - 1]):
         shape[dims - 2] *= shape[dims - 1]
         sx[dims - 2], sy[dims - 2] = sx[dims - 1], sy[dims - 1]
         dims -= 1
@@ -172,9 +174,11 @@ cdef Tensor matmul_(Tensor a, Tensor b):
     cdef Tensor out
     same_type("matmul", a, b)
     if na == 0 or nb == 0:
-        raise RuntimeError(f"[matmul] both operands need at least one dimension, got shapes {shape_of(a)} and {shape_of(b)}")
+        raise RuntimeError(f"[matmul] both operands need at least one dimension, got shapes {shape_of(a)} and "
+                           f"{shape_of(b)}")
     if (cnp.PyArray_DIMS(a.a)[na - 1] != cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]):
-        raise RuntimeError(f"[matmul] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has {cnp.PyArray_DIMS(a.a)[na - 1]} columns, "
+        raise RuntimeError(f"[matmul] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has "
+                           f"{cnp.PyArray_DIMS(a.a)[na - 1]} columns, "
                            f"the second {cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]} rows")
     if not is_fast(cnp.PyArray_TYPE(a.a)):
         return wrap(own_array(np.matmul(a.a, b.a)))
@@ -193,7 +197,8 @@ cdef Tensor matmul_(Tensor a, Tensor b):
         return stacked(a.reshape(rows, sa[na - 1]), b, "MmBackward0").reshape(sa[:na - 1] + sb[1:])
     for i in range(1, min(na, nb) - 1):
         if sa[na - 2 - i] != sb[nb - 2 - i] and sa[na - 2 - i] != 1 and sb[nb - 2 - i] != 1:
-            raise RuntimeError(f"[matmul] the leading dimensions of {sa} and {sb} cannot be broadcast together: {sa[na - 2 - i]} and {sb[nb - 2 - i]} differ")
+            raise RuntimeError(f"[matmul] the leading dimensions of {sa} and {sb} cannot be broadcast together: "
+                               f"{sa[na - 2 - i]} and {sb[nb - 2 - i]} differ")
     return stacked(a, b, "BmmBackward0")
 
 
@@ -234,12 +239,14 @@ cdef Tensor linear_rows(Tensor x, Tensor weight, Tensor bias):
 
 
 cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
-    cdef int n = cnp.PyArray_NDIM(x.a)
+    cdef int n = cnp.PyArray_NDIM(x.a), nw = cnp.PyArray_NDIM(weight.a)
     cdef tuple shape
-    if cnp.PyArray_NDIM(weight.a) not in (1, 2) or n == 0 or cnp.PyArray_DIMS(x.a)[n - 1] != cnp.PyArray_DIMS(weight.a)[cnp.PyArray_NDIM(weight.a) - 1]:
-        raise RuntimeError(f"[linear] the input's last dimension must be the weight's number of columns: input {shape_of(x)}, weight {shape_of(weight)}")
+    if nw not in (1, 2) or n == 0 or cnp.PyArray_DIMS(x.a)[n - 1] != cnp.PyArray_DIMS(weight.a)[nw - 1]:
+        raise RuntimeError(f"[linear] the input's last dimension must be the weight's number of columns: input "
+                           f"{shape_of(x)}, weight {shape_of(weight)}")
     if bias is not None and shape_of(bias) not in ((), shape_of(weight)[:-1]):
-        raise RuntimeError(f"[linear] bias must have one entry per row of the weight: weight {shape_of(weight)}, bias {shape_of(bias)}")
+        raise RuntimeError(f"[linear] bias must have one entry per row of the weight: weight {shape_of(weight)}, bias "
+                           f"{shape_of(bias)}")
     same_type("linear", x, weight)
     if cnp.PyArray_NDIM(weight.a) == 1 or not is_fast(cnp.PyArray_TYPE(x.a)):
         out = matmul_(x, weight.mT if cnp.PyArray_NDIM(weight.a) == 2 else weight)
@@ -254,14 +261,16 @@ cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
     rows = 1
     for size in shape[:n - 1]:
         rows *= size
-    return linear_rows(x.reshape(rows, shape[n - 1]), weight, bias).reshape(shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
+    out = linear_rows(x.reshape(rows, shape[n - 1]), weight, bias)
+    return out.reshape(shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
 
 
 # Python's names ---------------------------------------------------------------------------------------------------
 
 cdef Tensor checked(str op, object x, int ndim, str what):
     if not isinstance(x, Tensor) or cnp.PyArray_NDIM((<Tensor> x).a) != ndim:
-        raise RuntimeError(f"[{op}] expected {what} with {ndim} dimensions, got {'shape ' + str(shape_of(x)) if isinstance(x, Tensor) else type(x).__name__}")
+        raise RuntimeError(f"[{op}] expected {what} with {ndim} dimensions, got "
+                           f"{'shape ' + str(shape_of(x)) if isinstance(x, Tensor) else type(x).__name__}")
     return x
 
 
@@ -284,7 +293,8 @@ def bmm(Tensor input, Tensor mat2):
     checked("bmm", input, 3, "a stack of matrices")
     checked("bmm", mat2, 3, "a stack of matrices")
     if cnp.PyArray_DIMS(input.a)[0] != cnp.PyArray_DIMS(mat2.a)[0]:
-        raise RuntimeError(f"[bmm] the stacks have {cnp.PyArray_DIMS(input.a)[0]} and {cnp.PyArray_DIMS(mat2.a)[0]} matrices: {shape_of(input)}, {shape_of(mat2)}")
+        raise RuntimeError(f"[bmm] the stacks have {cnp.PyArray_DIMS(input.a)[0]} and {cnp.PyArray_DIMS(mat2.a)[0]} "
+                           f"matrices: {shape_of(input)}, {shape_of(mat2)}")
     return matmul_(input, mat2)
 
 

@@ -49,7 +49,8 @@ cdef class Rows:
         if not is_fast(typenum):
             raise TypeError(f"[{op}] expected parameters of type float32 or float64, got {p.dtype}")
         if cnp.PyArray_TYPE(g.a) != typenum or not same_shape(g.a, p.a):
-            raise ValueError(f"[{op}] gradient: expected shape {(<object> p.a).shape} and type {p.dtype} as the parameter, "
+            raise ValueError(f"[{op}] gradient: expected shape {(<object> p.a).shape} and type {p.dtype} as the "
+                             f"parameter, "
                              f"got {(<object> g.a).shape} and {g.dtype}")
         self.params.append(p)
         if not cnp.PyArray_IS_C_CONTIGUOUS(p.a):
@@ -79,7 +80,8 @@ cdef class Rows:
             state[name] = buffer
         elif not isinstance(found, Tensor) or not same_shape((<Tensor> found).a, p.a) \
                 or cnp.PyArray_TYPE((<Tensor> found).a) != self.typenum[i]:
-            raise ValueError(f"[{op}] state {name!r}: expected a tensor of shape {(<object> p.a).shape} and type {p.dtype}, got {found!r:.100}")
+            raise ValueError(f"[{op}] state {name!r}: expected a tensor of shape {(<object> p.a).shape} and type "
+                             f"{p.dtype}, got {found!r:.100}")
         else:
             buffer = <Tensor> found
             if not cnp.PyArray_IS_C_CONTIGUOUS(buffer.a):

@@ -16,8 +16,8 @@ from .. import _types
 from .creation import empty_ as empty_tensor
 
 from .._kernels cimport F32, F64, FDL_ADD, FDL_MUL, fdl_table
-from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace, grad_enabled,
-                        is_fast, kernels, own_array, register, wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace,
+                        grad_enabled, is_fast, kernels, own_array, register, wants, wrap)
 from .common cimport GIL_ELEMS, to_type
 from .elementwise cimport binary
 
@@ -74,7 +74,8 @@ cdef class Generator:
     def set_state(self, Tensor new_state):
         """Takes a state from get_state. Returns the generator."""
         if cnp.PyArray_TYPE(new_state.a) != cnp.NPY_UINT8 or cnp.PyArray_SIZE(new_state.a) != 16:
-            raise RuntimeError(f"[set_state] new_state: expected 16 values of type uint8, got {new_state.dtype} of shape {tuple(new_state.shape)}")
+            raise RuntimeError(f"[set_state] new_state: expected 16 values of type uint8, got {new_state.dtype} of "
+                               f"shape {tuple(new_state.shape)}")
         seed, stream = np.ascontiguousarray(new_state.a).view("<u8").tolist()
         self.seed_, self.stream = seed, stream
         return self
@@ -469,7 +470,8 @@ def multinomial(Tensor input, num_samples, replacement=False, *, generator=None)
     cdef ndarray u
     weights = np.asarray(input.a)
     if weights.ndim not in (1, 2) or not input.is_floating_point():
-        raise RuntimeError(f"[multinomial] input: expected floating-point weights (C,) or (N, C), got {input.dtype} of shape {weights.shape}")
+        raise RuntimeError(f"[multinomial] input: expected floating-point weights (C,) or (N, C), got {input.dtype} "
+                           f"of shape {weights.shape}")
     count, classes = int(num_samples), weights.shape[-1]
     if count <= 0:
         raise RuntimeError(f"[multinomial] num_samples: expected a number > 0, got {count}")

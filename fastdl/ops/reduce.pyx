@@ -322,7 +322,8 @@ def mean(Tensor input, dim=None, keepdim=False, *, dtype=None, axis=None, keepdi
     dim, keepdim = pick("mean", dim, None, axis), pick("mean", keepdim, False, keepdims)
     input = typed(input, dtype)
     if input.a.dtype.kind != "f":
-        raise RuntimeError(f"[mean] could not infer output dtype. Input dtype must be floating point, got {input.dtype}; give dtype=")
+        raise RuntimeError(f"[mean] could not infer output dtype. Input dtype must be floating point, got "
+                           f"{input.dtype}; give dtype=")
     return reduced(FDL_MEAN, input, dims_mask("mean", dim, cnp.PyArray_NDIM(input.a)), keepdim)
 
 
@@ -336,8 +337,10 @@ def prod(Tensor input, dim=None, keepdim=False, *, dtype=None, axis=None, keepdi
 cdef int require_elements(str op, Tensor x, unsigned int mask) except -1:
     if count_of(x, mask) == 0:
         if mask == ALL_DIMS:
-            raise RuntimeError(f"[{op}] expected reduction dim to be specified for input.numel() == 0, got a tensor of shape {shape_of(x)}")
-        raise IndexError(f"[{op}] expected the reduction dims to have non-zero size, got a tensor of shape {shape_of(x)}")
+            raise RuntimeError(f"[{op}] expected reduction dim to be specified for input.numel() == 0, got a tensor "
+                               f"of shape {shape_of(x)}")
+        raise IndexError(f"[{op}] expected the reduction dims to have non-zero size, got a tensor of shape "
+                         f"{shape_of(x)}")
     return 0
 
 
@@ -393,7 +396,8 @@ cdef tuple arg_reduced(str name, int op, Tensor x, int dim, bint keepdim):
             else:
                 n = cnp.PyArray_DIMS(x.a)[i]
     if outer * n * inner < GIL_ELEMS:
-        K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a), outer, n, inner)
+        K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a),
+                    outer, n, inner)
     else:
         with nogil:
             K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a), outer, n, inner)
@@ -877,6 +881,6 @@ def allclose(Tensor input, Tensor other, rtol=1e-5, atol=1e-8, equal_nan=False):
     return builtins.bool(np.allclose(input.a, other.a, rtol, atol, equal_nan))
 
 
-for _function in (sum, mean, prod, amax, amin, max, min, argmax, argmin, median, var, std, norm, logsumexp, cumsum, cumprod,
-                  all, any, count_nonzero, nansum, equal, isclose, allclose):
+for _function in (sum, mean, prod, amax, amin, max, min, argmax, argmin, median, var, std, norm, logsumexp, cumsum,
+                  cumprod, all, any, count_nonzero, nansum, equal, isclose, allclose):
     register(_function.__name__, _function)

@@ -350,7 +350,8 @@ cdef Tensor drop(Tensor x, double p, object seed, object stream):
 
 cdef int check_float(str op, str what, Tensor t, int typenum) except -1:
     if t is not None and cnp.PyArray_TYPE(t.a) != typenum:
-        raise TypeError(f"[{op}] {what}: expected {np.dtype(cnp.PyArray_DescrFromType(typenum)).name} like the input, got {t.dtype}")
+        raise TypeError(f"[{op}] {what}: expected {np.dtype(cnp.PyArray_DescrFromType(typenum)).name} like the input, "
+                        f"got {t.dtype}")
     return 0
 
 
@@ -386,7 +387,8 @@ cdef ndarray step_sizes(str op, object batch_sizes, int64_t rows):
         raise TypeError(f"[{op}] batch_sizes: expected a row of integers, got shape {source.shape} of {source.dtype}")
     sizes = np.ascontiguousarray(source, np.int64).copy()
     if sizes.size and (sizes.min() < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != rows):
-        raise ValueError(f"[{op}] batch_sizes: expected positive numbers that never grow and sum to the {rows} rows of the data, "
+        raise ValueError(f"[{op}] batch_sizes: expected positive numbers that never grow and sum to the {rows} rows "
+                         f"of the data, "
                          f"got {sizes.tolist()}")
     return sizes
 
@@ -430,7 +432,8 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0, Tensor c0, params,
     if not is_fast(typenum):
         raise TypeError(f"[{mode}] input: expected float32 or float64, got {input.dtype}")
     if num_layers < 1 or len(parameters) != num_layers * directions * per_layer:
-        raise RuntimeError(f"[{mode}] params: expected {per_layer} for each of {num_layers} layers and {directions} directions, "
+        raise RuntimeError(f"[{mode}] params: expected {per_layer} for each of {num_layers} layers and {directions} "
+                           f"directions, "
                            f"got {len(parameters)}")
     if not 0 <= dropout <= 1:
         raise ValueError(f"[{mode}] dropout: expected a probability, got {dropout}")

@@ -10,9 +10,10 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous, copy_into, edge, empty,
-                        empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array, register, view_of, wants, wrap)
-from .common cimport as_tensor, expand_to, normal_dim, result_type, shape_of, sum_to, to_type
+from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous,
+                        copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
+                        register, view_of, wants, wrap)
+from .common cimport as_tensor, expand_to, normal_dim, promote, shape_of, sum_to, to_type
 
 cnp.import_array()
 
@@ -82,7 +83,8 @@ cdef tuple fitting(str op, Tensor x, tuple sizes):
             known *= <int64_t> sizes[i]
     if unknown >= 0:
         if known == 0 or n % known:
-            raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape {shape_of(x)})")
+            raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape "
+                               f"{shape_of(x)})")
         return sizes[:unknown] + (n // known,) + sizes[unknown + 1:]
     if known != n:
         raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape {shape_of(x)})")
@@ -91,7 +93,8 @@ cdef tuple fitting(str op, Tensor x, tuple sizes):
 
 def reshape(Tensor input, *shape):
     """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
-    return reshaped(input, fitting("reshape", input, sizes_of(shape)), "ReshapeAliasBackward0" if not input.is_contiguous() else "ViewBackward0")
+    title = "ViewBackward0" if cnp.PyArray_IS_C_CONTIGUOUS(input.a) else "ReshapeAliasBackward0"
+    return reshaped(input, fitting("reshape", input, sizes_of(shape)), title)
 
 
 def view(Tensor input, *shape):
@@ -100,7 +103,8 @@ def view(Tensor input, *shape):
         return view_of(input, (<object> input.a).view(shape[0].numpy))
     y = reshaped(input, fitting("view", input, sizes_of(shape)), "ViewBackward0")
     if cnp.PyArray_DATA((<Tensor> y).a) != cnp.PyArray_DATA(input.a) and (<Tensor> y).a.size:
-        raise RuntimeError(f"[view] a tensor of shape {shape_of(input)} and strides {input.stride()} has no view of shape {shape_of(y)}. Use .reshape(...) instead.")
+        raise RuntimeError(f"[view] a tensor of shape {shape_of(input)} and strides {input.stride()} has no view of "
+                           f"shape {shape_of(y)}. Use .reshape(...) instead.")
     return y
 
 
@@ -116,7 +120,8 @@ def reshape_as(Tensor input, Tensor other):
 
 def flatten(Tensor input, int start_dim=0, int end_dim=-1):
     """The dimensions start_dim..end_dim joined into one."""
-    cdef int n = cnp.PyArray_NDIM(input.a), first = normal_dim("flatten", start_dim, n), last = normal_dim("flatten", end_dim, n)
+    cdef int n = cnp.PyArray_NDIM(input.a)
+    cdef int first = normal_dim("flatten", start_dim, n), last = normal_dim("flatten", end_dim, n)
     if first > last:
         raise RuntimeError(f"[flatten] start_dim {start_dim} comes after end_dim {end_dim}")
     if n == 0:
@@ -248,6 +253,11 @@ cdef class CatBackward0(Node):
         return tuple(parts)
 
 
+cdef bint is_void(Tensor x):
+    """A 1-d tensor without elements: cat passes it over, whatever the others' shapes."""
+    return cnp.PyArray_NDIM(x.a) == 1 and cnp.PyArray_SIZE(x.a) == 0
+
+
 def cat(tensors, dim=0, *, axis=None):
     """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""
     cdef Tensor x, out
@@ -256,12 +266,10 @@ def cat(tensors, dim=0, *, axis=None):
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("[cat] expected a non-empty list of Tensors")
-    for i, x in enumerate(tensors):
-        pass
-    real = [x for x in tensors if not ((<Tensor> x).a.ndim == 1 and (<Tensor> x).a.size == 0)] or tensors[:1]
+    real = [x for x in tensors if not is_void(x)] or tensors[:1]
     typenum = cnp.PyArray_TYPE((<Tensor> tensors[0]).a)
     for x in tensors:
-        typenum = result_type(wrap(np.empty(1, cnp.PyArray_DescrFromType(typenum))), wrap(np.empty(1, x.a.dtype))) if cnp.PyArray_TYPE(x.a) != typenum else typenum
+        typenum = promote(typenum, cnp.PyArray_TYPE(x.a))
     first = shape_of(real[0])
     at = normal_dim("cat", dim if axis is None else axis, len(first))
     if not first:
@@ -269,11 +277,12 @@ def cat(tensors, dim=0, *, axis=None):
     for i, x in enumerate(real):
         other = shape_of(x)
         if len(other) != len(first) or any([a != b for j, (a, b) in enumerate(zip(first, other)) if j != at]):
-            raise RuntimeError(f"[cat] sizes of tensors must match except in dimension {at}: tensor 0 has shape {first}, tensor {i} has {other}")
+            raise RuntimeError(f"[cat] sizes of tensors must match except in dimension {at}: tensor 0 has shape "
+                               f"{first}, tensor {i} has {other}")
     tensors = [to_type(x, typenum) for x in tensors]
     shape = first[:at] + (sum([shape_of(x)[at] for x in real]),) + first[at + 1:]
     out = new_empty_of(shape, typenum)
-    np.concatenate([(<Tensor> x).a for x in tensors if not ((<Tensor> x).a.ndim == 1 and (<Tensor> x).a.size == 0 and len(first) != 1)] , axis=at, out=out.a)
+    np.concatenate([(<Tensor> x).a for x in tensors if len(first) == 1 or not is_void(x)], axis=at, out=out.a)
     if grad_enabled() and any([wants(x) for x in tensors]):
         node = CatBackward0.__new__(CatBackward0)
         node.dim = at
@@ -297,7 +306,8 @@ def stack(tensors, dim=0, *, axis=None):
     first = shape_of(tensors[0])
     for i, x in enumerate(tensors):
         if shape_of(x) != first:
-            raise RuntimeError(f"[stack] expects each tensor to be equal size, but got {first} at entry 0 and {shape_of(x)} at entry {i}")
+            raise RuntimeError(f"[stack] expects each tensor to be equal size, but got {first} at entry 0 and "
+                               f"{shape_of(x)} at entry {i}")
     at = normal_dim("stack", dim if axis is None else axis, len(first) + 1)
     return cat([unsqueeze(x, at) for x in tensors], at)
 
@@ -454,7 +464,8 @@ def repeat(Tensor input, *sizes):
     counts = sizes_of(sizes)
     shape = shape_of(input)
     if len(counts) < len(shape):
-        raise RuntimeError(f"[repeat] expected at least {len(shape)} counts for a tensor of shape {shape}, got {counts}")
+        raise RuntimeError(f"[repeat] expected at least {len(shape)} counts for a tensor of shape {shape}, got "
+                           f"{counts}")
     shape = (1,) * (len(counts) - len(shape)) + shape
     apart = tuple([s for n in shape for s in (1, n)])
     full = tuple([s for c, n in zip(counts, shape) for s in (c, n)])
@@ -537,7 +548,9 @@ def repeat_interleave(Tensor input, repeats, dim=None):
     counts = (<Tensor> repeats).a if isinstance(repeats, Tensor) else np.asarray(repeats)
     if counts.ndim and counts.size not in (1, n):
         raise RuntimeError(f"[repeat_interleave] expected 1 or {n} counts, got {counts.size}")
-    return taken(input, at, np.repeat(np.arange(n), counts if counts.ndim == 0 or counts.size == n else counts[0]), "RepeatInterleaveBackward0")
+    if counts.ndim and counts.size != n:
+        counts = counts[0]
+    return taken(input, at, np.repeat(np.arange(n), counts), "RepeatInterleaveBackward0")
 
 
 def flip(Tensor input, *dims):
@@ -601,7 +614,8 @@ def copy_(Tensor input, source, bint non_blocking=False):
     try:
         np.copyto(input.a, s.a, casting="unsafe")
     except ValueError:
-        raise RuntimeError(f"[copy_] a source of shape {shape_of(s)} cannot be broadcast to {shape_of(input)}") from None
+        raise RuntimeError(f"[copy_] a source of shape {shape_of(s)} cannot be broadcast to "
+                           f"{shape_of(input)}") from None
     edges = (None, None)
     if grad_enabled() and (wants(s) or wants(input)):
         node = CopyBackwards.__new__(CopyBackwards)
@@ -657,15 +671,18 @@ def to(Tensor input, *args, dtype=None, device=None, bint copy=False, non_blocki
     return clone(out) if copy and out is input else out
 
 
-LEGACY_TYPES = {"torch.FloatTensor": "float32", "torch.DoubleTensor": "float64", "torch.LongTensor": "int64", "torch.IntTensor": "int32",
-                "torch.ShortTensor": "int16", "torch.ByteTensor": "uint8", "torch.BoolTensor": "bool_", "torch.HalfTensor": "float16"}
+LEGACY_TYPES = {
+    "torch.FloatTensor": _types.float32, "torch.DoubleTensor": _types.float64, "torch.HalfTensor": _types.float16,
+    "torch.LongTensor": _types.int64, "torch.IntTensor": _types.int32, "torch.ShortTensor": _types.int16,
+    "torch.ByteTensor": _types.uint8, "torch.CharTensor": _types.int8, "torch.BoolTensor": _types.bool_,
+}
 
 
 def type_(Tensor input, dtype=None):
     """The type's name, or the tensor converted to `dtype` (a dtype or a name such as "torch.FloatTensor")."""
     if dtype is None:
-        return next(name for name, d in LEGACY_TYPES.items() if getattr(_types, d) is input.dtype)
-    return to_type(input, (getattr(_types, LEGACY_TYPES[dtype]) if isinstance(dtype, str) else _types.as_dtype(dtype)).numpy.num)
+        return next(name for name, d in LEGACY_TYPES.items() if d is input.dtype)
+    return to_type(input, (LEGACY_TYPES[dtype] if isinstance(dtype, str) else _types.as_dtype(dtype)).numpy.num)
 
 
 def type_as(Tensor input, Tensor other):
@@ -690,15 +707,17 @@ def _converter(str name, d):
     register(name, convert)
 
 
-for _name, _type in (("float", _types.float32), ("double", _types.float64), ("half", _types.float16), ("long", _types.int64), ("int", _types.int32),
-                     ("short", _types.int16), ("byte", _types.uint8), ("char", _types.int8), ("bool", _types.bool_)):
+for _name, _type in (("float", _types.float32), ("double", _types.float64), ("half", _types.float16),
+                     ("long", _types.int64), ("int", _types.int32), ("short", _types.int16), ("byte", _types.uint8),
+                     ("char", _types.int8), ("bool", _types.bool_)):
     _converter(_name, _type)
 
 swapaxes = swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat
-for _function in (reshape, view, view_as, reshape_as, flatten, ravel, unflatten, unsqueeze, squeeze, permute, transpose, t, movedim, narrow, split,
-                  split_with_sizes, chunk, unbind, repeat, tile, index_select, repeat_interleave, flip, roll, clone, copy_, fill_, zero_, to, type_as, cpu, cuda):
+for _function in (reshape, view, view_as, reshape_as, flatten, ravel, unflatten, unsqueeze, squeeze, permute, transpose,
+                  t, movedim, narrow, split, split_with_sizes, chunk, unbind, repeat, tile, index_select,
+                  repeat_interleave, flip, roll, clone, copy_, fill_, zero_, to, type_as, cpu, cuda):
     register(_function.__name__, _function)
 register("swapaxes", transpose)
 register("contiguous", contiguous_)

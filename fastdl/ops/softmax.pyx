@@ -10,8 +10,8 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels,
-                        register, wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels, register,
+                        wants, wrap)
 from .common cimport GIL_ELEMS, normal_dim, to_type
 from .elementwise cimport binary, unary
 
