@@ -49,6 +49,7 @@ cdef bint wants(Tensor t)                        # whether t requires grad
 cdef object edge(Tensor t)                       # what a node's `edges` holds for t
 cdef Tensor attach(Tensor out, Node node, tuple edges)
 cdef tuple attach_outputs(tuple outs, MultiNode node, tuple edges)
+cdef int check_dims(int ndim) except -1          # ValueError above MAX_DIMS
 cdef Tensor wrap(ndarray a)                      # a tensor on `a`, which it then shares memory with
 cdef Tensor alias(Tensor t)                      # the same data and version counter without history
 cdef Tensor view_of(Tensor base, ndarray a)      # a differentiable view; `attach` comes after it

@@ -53,7 +53,14 @@ cdef bint is_fast(int typenum) noexcept:
     return typenum == cnp.NPY_FLOAT32 or typenum == cnp.NPY_FLOAT64
 
 
+cdef int check_dims(int ndim) except -1:
+    if ndim > 32:  # MAX_DIMS: the length of every shape and stride buffer
+        raise ValueError(f"a tensor has at most 32 dimensions, got {ndim}")
+    return 0
+
+
 cdef Tensor wrap(ndarray a):
+    check_dims(cnp.PyArray_NDIM(a))
     cdef Tensor t = Tensor.__new__(Tensor)
     t.a = a
     t.storage = storage_of(a)
@@ -68,6 +75,7 @@ cdef Tensor alias(Tensor x):
 
 
 cdef Tensor view_of(Tensor base, ndarray a):
+    check_dims(cnp.PyArray_NDIM(a))
     cdef Tensor t = Tensor.__new__(Tensor)
     t.a = a
     t.storage = base.storage

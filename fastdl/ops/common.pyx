@@ -11,7 +11,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, alias, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, kernels,
                         own_array, register, view_of, wants, wrap)
 
 cdef extern from "numpy/arrayobject.h":
@@ -178,6 +178,7 @@ cdef Tensor expand_to(Tensor x, tuple shape):
     cdef npy_intp dims[MAX_DIMS]
     cdef npy_intp strides[MAX_DIMS]
     cdef int i, ndim = <int> len(shape), lead = ndim - cnp.PyArray_NDIM(x.a)
+    check_dims(ndim)
     for i in range(ndim):
         dims[i] = shape[i]
         strides[i] = 0

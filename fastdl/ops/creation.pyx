@@ -8,7 +8,7 @@ import numpy as np
 from .. import _types
 from .._tensor import tensor_from
 
-from .._tensor cimport Tensor, empty, own_array, register, wants, wrap
+from .._tensor cimport Tensor, check_dims, empty, own_array, register, wants, wrap
 
 cnp.import_array()
 
@@ -33,6 +33,7 @@ cdef ndarray new(object size, int typenum):
     cdef int i
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
+    check_dims(len(size))
     for i in range(len(size)):
         dims[i] = size[i]
         if dims[i] < 0:

@@ -123,5 +123,9 @@ ERRORS = [
     Error("int requires grad", lambda: fastdl.ones(2, dtype=fastdl.int64, requires_grad=True), RuntimeError, "floating point"),
     Error("cuda", lambda: fastdl.ones(2, device="cuda"), RuntimeError, "CPU only"),
     Error("negative size", lambda: fastdl.zeros(2, -1), RuntimeError, "negative size"),
+    Error("33 dimensions", lambda: fastdl.zeros([1] * 33), ValueError, "at most 32 dimensions, got 33"),
+    Error("33 dimensions by views", lambda: fastdl.zeros([1] * 32).unsqueeze(0), ValueError, "at most 32 dimensions"),
+    Error("33 dimensions expanded", lambda: fastdl.zeros(1).expand([2] * 33), ValueError, "at most 32 dimensions"),
+    Error("33 dimensions from NumPy", lambda: fastdl.from_numpy(np.zeros([1] * 33)), ValueError, "at most 32 dimensions"),
     Error("too large", lambda: fastdl.zeros(2**40, 2**40), MemoryError, "too large"),
 ]
