@@ -105,7 +105,7 @@ INLINE vi v_to_int(vf x) { return (vi)(x + V(ROUND_MAGIC)) - (vi)V(ROUND_MAGIC);
 INLINE vf v_from_int(vi n) { return (vf)(n + (vi)V(ROUND_MAGIC)) - V(ROUND_MAGIC); }
 
 /* 2^n for integers n in the normal range */
-INLINE vf v_pow2(vi n) { return (vf)((n + EXP_BIAS) << MANT_BITS); }
+INLINE vf v_pow2(vi n) { return (vf)((vu)(n + EXP_BIAS) << MANT_BITS); }
 
 /* x 2^n, rounded once, for |x| in [0.5, 2] and integer-valued n down to twice the smallest exponent */
 INLINE vf v_ldexp(vf x, vf n) {
@@ -145,7 +145,7 @@ INLINE vf v_exp_nonpositive(vf x) {
     vf magic = V(ROUND_MAGIC + EXP_BIAS), t = v_fma(x, V(1.44269504088896340736), magic), n = t - magic;
     vf r = v_fma(n, V(-LN2_LO), v_fma(n, V(-LN2_HI), x));
     vf y = v_fma(v_fma(V_POLY(r, EXP_C), r, V(1)), r, V(1));
-    vf power = (vf)((vi)t << MANT_BITS);
+    vf power = (vf)((vu)t << MANT_BITS);
     return (vf)(~(x < V(EXP_LOW_NORMAL)) & (vi)(y * power));
 }
 
@@ -185,7 +185,7 @@ INLINE vf v_split(vf x, vf *k) {
     vu steps = ((vu)x + (ureal)from_two_thirds) >> MANT_BITS;       /* k + EXP_BIAS */
     vi e = (vi)steps - EXP_BIAS;
     *k = v_from_int(e);
-    return (vf)((vi)x - (e << MANT_BITS));
+    return (vf)((vu)x - ((vu)e << MANT_BITS));
 }
 /* k ln2 + log(1 + f), f in [-1/3, 1/3] */
 INLINE vf v_log_sum(vf k, vf f) {
