@@ -12,7 +12,12 @@
 #else
 #define TILE_ACCS 12
 #endif
-enum { TILE_VECS = TILE_ACCS / 6, TILE_COLS = TILE_VECS * VL, TILE_ROWS_MAX = 12 };
+enum {
+    TILE_VECS = TILE_ACCS / 6,
+    TILE_COLS = TILE_VECS * VL,
+    TILE_ROWS_MAX = 12,
+    TILE_AHEAD = 8 /* k steps that b is prefetched into L1: a panel comes from L2 for each tile */
+};
 
 /* rows of a full tile that is `vecs` vectors wide */
 INLINE int tile_rows(int vecs) {
@@ -38,8 +43,10 @@ INLINE void tile_product(const tile_args *t, const int rows, const int vecs, con
     UNROLL for (int i = 0; i < rows * vecs; i++) acc[i] = v_zero();
     for (int64_t p = t->k; p > 0; p--) {
         vf col[TILE_VECS];
-        UNROLL for (int v = 0; v < vecs; v++)
+        UNROLL for (int v = 0; v < vecs; v++) {
             col[v] = tail && v == vecs - 1 ? v_load_n(b + v * VL, last) : v_load(b + v * VL);
+            if (v * VB % 64 == 0) __builtin_prefetch(b + TILE_AHEAD * ldb + v * VL);
+        }
         UNROLL for (int r = 0; r < rows; r++) {
             vf x = v_set1(a[r * row_a]);
             UNROLL for (int v = 0; v < vecs; v++) acc[r * vecs + v] = v_fma(x, col[v], acc[r * vecs + v]);

@@ -18,6 +18,9 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
         vf inner = v_load(sum + 2 * VL) + b_hn;
         vf new = v_tanh(v_fma(reset, inner, load_part(gx + 2 * h, n)));
         vf y = v_fma(update, load_part(before + x->unit, n) - new, new);
+        if (row < w->n_after)
+            UNROLL for (int g = 0; g < 3; g++)
+                __builtin_prefetch(args->gx + ((w->row_after + row) * 3 + g) * h + x->unit, 0, 2);
         store_part(args->y + at * args->ldy + x->unit, y, n);
         if (args->hn && row >= w->n_after) store_part(args->hn + row * h + x->unit, y, n);
         if (args->gates) {
@@ -42,6 +45,14 @@ void FDL_FN(gru_fwd)(const fdl_rnn_args *args) {
     FDL_FN(recurrent_run)(&(recurrent){.args = args, .gates = 3, .cell = fwd_cell});
 }
 
+/* What the cell of the next step will read, from L3 into L2 while tiles are summed. */
+INLINE void fetch_bwd(const fdl_rnn_args *args, int64_t at, int64_t unit) {
+    const real *gates = args->gates + at * 3 * args->h + unit;
+    UNROLL for (int g = 0; g < 3; g++) __builtin_prefetch(gates + g * args->h, 0, 2);
+    __builtin_prefetch(args->saved + at * args->h + unit, 0, 2);
+    if (args->dy) __builtin_prefetch(args->dy + at * args->lddy + unit, 0, 2);
+}
+
 static void bwd_cell(const recurrent *r, const walk *w, const tile *x) {
     const fdl_rnn_args *args = r->args;
     int64_t h = args->h;
@@ -59,6 +70,7 @@ static void bwd_cell(const recurrent *r, const walk *w, const tile *x) {
         vf inner = load_part(args->saved + at * h + x->unit, n), keep = one - update;
         vf dnew = dh * keep * v_fma(-new, new, one);
         vf dinner = dnew * reset;
+        if (row < w->n_after) fetch_bwd(args, w->row_after + row, x->unit);
         store_part(dgx, dnew * inner * (reset * (one - reset)), n);
         store_part(dgx + h, dh * (load_part(before + x->unit, n) - new) * (update * keep), n);
         store_part(dgx + 2 * h, dnew, n);

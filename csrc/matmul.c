@@ -159,6 +159,12 @@ static void pack_block(real *out, const real *a, int64_t col_a, int64_t depth, i
     }
 }
 
+/* Fetches what pack_block will read for k steps [q, q_end): a share of the next block during each tile of this one. */
+static void fetch_block(const real *a, int64_t col_a, int64_t q, int64_t q_end, int64_t rows) {
+    for (; q < q_end; q++)
+        for (int64_t r = 0; r < rows; r += 64 / (int64_t)sizeof(real)) fetch_ahead(a + q * col_a + r);
+}
+
 /* activation of a finished tile, while it is in L1 */
 static void activate(int kind, real *c, int64_t ldc, int64_t rows, int64_t cols) {
     for (int64_t r = 0; r < rows; r++)
@@ -230,7 +236,7 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
                 pack_columns(packed_b + (column - start) * depth, b + column * p->col_b, p->col_b, depth, cols, width);
             }
-        int64_t packed_row = 0, packed_until = first;
+        int64_t packed_row = 0, packed_until = first, next_row = 0, next_height = 0, call = 0, calls = 1;
         int block_width = 0;
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
@@ -243,6 +249,9 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                     t.row_a = 1;
                     block_width = (int)ceil_div(height, VL) * VL;
                     pack_block(packed_a, a + row, p->col_a, depth, height, block_width);
+                    next_row = row + height;
+                    next_height = tile_start(p, min_i64(last, packed_until + MATMUL_PACK_TILES)) - next_row;
+                    call = 0, calls = (packed_until - i) * count;
                 }
                 t.a = packed_a + (row - packed_row);
                 t.col_a = block_width;
@@ -250,6 +259,10 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 t.a = a + row * p->row_a;
             }
             for (int j = 0; j < count; j++) {
+                if (next_height) {
+                    fetch_block(a + next_row, p->col_a, depth * call / calls, depth * (call + 1) / calls, next_height);
+                    call++;
+                }
                 int64_t column = panel_start(p, panel + j);
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
                 t.b = p->pack_b ? packed_b + (column - start) * depth : b + column;
