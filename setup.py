@@ -147,7 +147,7 @@ setup(
         [extension(p) for p in sorted((ROOT / "fastdl").rglob("*.pyx"))],
         build_dir="build/cython",
         nthreads=JOBS,
-        compiler_directives={"language_level": 3, "cdivision": True,
+        compiler_directives={"language_level": 3, "cdivision": True, "allow_none_for_extension_args": False,
                              "embedsignature": True, "binding": True, "freethreading_compatible": False},
     ),
     cmdclass={"build_ext": BuildExt},

@@ -53,6 +53,8 @@ class _Format:
         self.whole = self.whole or not values.size
         # a whole-valued tensor is only written in scientific form when its range asks for it
         self.digits = digits
+        # as PyTorch: zeros and values that are not finite do not widen a whole-valued column
+        shown = shown[np.isfinite(shown) & (shown != 0)] if self.whole and not self.scientific else shown
         texts = [self.text(v) for v in shown.ravel().tolist()]
         self.width = max(map(len, texts), default=1)
 

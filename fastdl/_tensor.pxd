@@ -57,6 +57,7 @@ cdef Tensor empty(int ndim, npy_intp *shape, int typenum)
 cdef Tensor empty_like(Tensor t, int typenum)    # C-contiguous
 cdef Tensor contiguous(Tensor t)                 # t itself or a C-contiguous copy; no history
 cdef Tensor cast(Tensor t, int typenum)          # t itself or a copy; no history
+cdef Tensor cast_copy(Tensor t, int typenum)     # a C-contiguous copy; no history
 cdef int copy_into(Tensor out, Tensor x) except -1  # equal shapes; not recorded
 cdef ndarray own_array(object a)                 # a NumPy array or scalar copied into the allocator's memory
 cdef const fdl_table *kernels(int typenum) noexcept

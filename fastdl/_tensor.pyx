@@ -135,6 +135,8 @@ cdef int copy_into(Tensor out, Tensor x) except -1:
 
 cdef ndarray own_array(object value):
     cdef ndarray source = value if isinstance(value, ndarray) else np.asarray(value)
+    if cnp.PyArray_TYPE(source) not in DTYPE_OF:
+        raise TypeError(f"no tensor can hold {source.dtype} values")
     cdef ndarray a = empty_array(cnp.PyArray_NDIM(source), cnp.PyArray_DIMS(source), cnp.PyArray_TYPE(source))
     cnp.PyArray_CopyInto(a, source)
     return a
@@ -489,7 +491,7 @@ cdef class Tensor:
         return iter(self.unbind(0))
 
     def __contains__(self, value):
-        return bool((self == value).a.any())
+        return bool((<Tensor?> operators.eq(self, value)).a.any())
 
     def __hash__(self):
         return <size_t> <void *> self
@@ -499,7 +501,7 @@ cdef class Tensor:
         return tensor_repr(self)
 
     def __format__(self, spec):
-        if cnp.PyArray_NDIM(self.a) == 0 and spec:
+        if cnp.PyArray_NDIM(self.a) == 0:
             return format(self.item(), spec)
         return format(repr(self), spec)
 
@@ -576,6 +578,9 @@ def from_numpy(array):
                         f"{', '.join(sorted({str(d.numpy) for d in DTYPE_OF.values()}))}.")
     if not array.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order")
+    if any([s % array.itemsize for s in (<object> array).strides]):
+        raise ValueError(f"given numpy array strides {(<object> array).strides} are not multiples of the element size "
+                         f"{array.itemsize}; copy it first")
     return wrap(array)
 
 

@@ -111,6 +111,33 @@ cdef tuple shape_of(Tensor x):
     return tuple([<Py_ssize_t> cnp.PyArray_DIMS(x.a)[i] for i in range(cnp.PyArray_NDIM(x.a))])
 
 
+cdef void extent(ndarray a, int64_t *first, int64_t *end) noexcept:
+    cdef int i
+    cdef int64_t reach
+    first[0] = <int64_t> cnp.PyArray_DATA(a)
+    end[0] = first[0]
+    if cnp.PyArray_SIZE(a) == 0:
+        return
+    end[0] += cnp.PyArray_ITEMSIZE(a)
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIMS(a)[i] - 1) * cnp.PyArray_STRIDES(a)[i]
+        if reach < 0:
+            first[0] += reach
+        else:
+            end[0] += reach
+
+
+cdef bint overlaps(ndarray a, ndarray b):
+    """Whether writing to `a` element by element may change elements of `b` that are read later."""
+    if cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b) and same_shape(a, b) and (
+            cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) or (<object> a).strides == (<object> b).strides):
+        return False
+    cdef int64_t first_a = 0, end_a = 0, first_b = 0, end_b = 0
+    extent(a, &first_a, &end_a)
+    extent(b, &first_b, &end_b)
+    return first_a < end_b and first_b < end_a
+
+
 cdef bint same_shape(ndarray a, ndarray b) noexcept:
     cdef int i, n = cnp.PyArray_NDIM(a)
     if n != cnp.PyArray_NDIM(b):
@@ -153,11 +180,24 @@ cdef int normal_dim(str op, int dim, int ndim) except -1:
     return dim + n if dim < 0 else dim
 
 
+cdef int proper_dim(str op, int dim, int ndim) except -1:
+    """normal_dim for operators that a 0-d tensor has no entries for."""
+    if ndim == 0:
+        raise RuntimeError(f"[{op}] expected a tensor with at least one dimension, got a 0-d tensor")
+    return normal_dim(op, dim, ndim)
+
+
 cdef ndarray strided(ndarray a, int ndim, npy_intp *dims, npy_intp *strides):
     cdef cnp.dtype descr = cnp.PyArray_DescrFromType(cnp.PyArray_TYPE(a))
     cdef ndarray view
+    cdef int flags = 0, i
     Py_INCREF(descr)
-    view = PyArray_NewFromDescr(ndarray, descr, ndim, dims, strides, cnp.PyArray_DATA(a), 0, None)
+    if cnp.PyArray_ISWRITEABLE(a):
+        flags = cnp.NPY_ARRAY_WRITEABLE
+        for i in range(ndim):
+            if strides[i] == 0 and dims[i] > 1:
+                flags = 0
+    view = PyArray_NewFromDescr(ndarray, descr, ndim, dims, strides, cnp.PyArray_DATA(a), flags, None)
     cnp.set_array_base(view, a)
     return view
 
@@ -302,7 +342,11 @@ def broadcast_to(Tensor input, size):
 
 def sum_to_size(Tensor input, *size):
     """The sum over those dimensions in which `size` could be broadcast to input's shape."""
-    return sum_to(input, tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size)
+    size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
+    cdef tuple old = shape_of(input)
+    if len(size) > len(old) or any([n != 1 and n != old[i - len(size)] for i, n in enumerate(size)]):
+        raise RuntimeError(f"[sum_to_size] size {size} is not expandable to the tensor's shape {old}")
+    return sum_to(input, size)
 
 
 def promote_types(a, b):

@@ -3,6 +3,8 @@
 cimport numpy as cnp
 from numpy cimport ndarray, npy_intp
 
+from operator import index
+
 import numpy as np
 
 from .. import _types
@@ -35,7 +37,7 @@ cdef ndarray new(object size, int typenum):
         size = size[0]
     check_dims(len(size))
     for i in range(len(size)):
-        dims[i] = size[i]
+        dims[i] = index(size[i])
         if dims[i] < 0:
             raise RuntimeError(f"[empty] negative size in shape {tuple(size)}")
     return empty(len(size), dims, typenum).a

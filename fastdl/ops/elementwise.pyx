@@ -8,10 +8,10 @@ from numpy cimport ndarray, npy_intp
 import numpy as np
 
 from .._kernels cimport *
-from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, contiguous, edge, empty, empty_like,
-                        end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, default_float, is_number, result_type,
-                      result_type_scalar, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
+from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, cast_copy, contiguous, edge, empty,
+                        empty_like, end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, result_type,
+                      result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
 
 cnp.import_array()
 
@@ -91,6 +91,8 @@ cdef Tensor binary(int op, object a, object b, double alpha):
         typenum = result_type(x, y)
         if op == FDL_DIV and typenum not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
             typenum = default_float()
+        if typenum == cnp.NPY_FLOAT16:  # computed and recorded in float32
+            return to_type(binary(op, to_type(x, cnp.NPY_FLOAT32), to_type(y, cnp.NPY_FLOAT32), alpha), typenum)
         x, y = to_type(x, typenum), to_type(y, typenum)
         if not is_fast(typenum):
             broadcast(BINARY_NAME[op], x.a, y.a, shape)
@@ -118,6 +120,8 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
         result = result_type_scalar(x, number)
         if op in (FDL_DIV, FDL_RDIV) and result not in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
             result = default_float()
+        if result == cnp.NPY_FLOAT16:
+            return to_type(binary_scalar(op, to_type(x, cnp.NPY_FLOAT32), number, alpha), result)
         x = to_type(x, result)
         if not is_fast(result):
             y = wrap(own_array(np.array(number, (<object> x.a).dtype)))
@@ -327,7 +331,7 @@ cdef Tensor scaled(Tensor x, double factor):
 cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
     """x = x op other in x's own memory, recorded."""
     cdef str name = BINARY_NAME[op]
-    cdef Tensor y = as_tensor(other, x), work
+    cdef Tensor y = as_tensor(other, x), before
     cdef int typenum = cnp.PyArray_TYPE(x.a), result = result_type(x, y)
     cdef npy_intp shape[MAX_DIMS]
     cdef int ndim = broadcast(name, x.a, y.a, shape), i
@@ -344,7 +348,13 @@ cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
                            f"{x.dtype}")
     y = to_type(y, typenum)
     if grad_enabled() and (wants(x) or wants(y)):
-        node, edges = binary_node(op, x, x, y, alpha), (edge(x), edge(y))
+        before = x
+        if op == FDL_POW or (op == FDL_MUL or op == FDL_DIV) and wants(y):  # the derivative needs the value lost here
+            before = cast_copy(x, typenum)
+            before.node = x.node
+        node, edges = binary_node(op, x, before, y, alpha), (edge(x), edge(y))
+    if overlaps(x.a, y.a):
+        y = cast_copy(y, typenum)
     if is_fast(typenum):
         run_binary(op, x, x, y, alpha)
     else:
@@ -466,7 +476,7 @@ cdef dict UNARY = {
     FDL_LOG: ("LogBackward0", False, None),
     FDL_SQRT: ("SqrtBackward0", True, None),
     FDL_RSQRT: ("RsqrtBackward0", True, None),
-    FDL_SQUARE: ("PowBackward0", False, np.square),
+    FDL_SQUARE: ("PowBackward0", False, lambda x: np.square(x, dtype=np.int64 if x.dtype == bool else None)),
     FDL_RECIPROCAL: ("ReciprocalBackward0", True, None),
     FDL_TANH: ("TanhBackward0", True, None),
     FDL_SIGMOID: ("SigmoidBackward0", True, None),
@@ -501,9 +511,13 @@ cdef Tensor unary(int op, Tensor x, double p, double q):
     cdef Tensor out
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         function = UNARY[op][2]
+        if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
+            return to_type(unary(op, to_type(x, cnp.NPY_FLOAT32), p, q), cnp.NPY_FLOAT16)
         if function is not None:
             return wrap(own_array(function(x.a)))
         x = to_float(x)
+        if not is_fast(cnp.PyArray_TYPE(x.a)):
+            return unary(op, x, p, q)
     out = empty_like(x, cnp.PyArray_TYPE(x.a))
     run_unary(op, out, contiguous(x), p, q)
     if grad_enabled() and wants(x):
@@ -517,6 +531,12 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
     cdef tuple edges = None
     cdef Tensor source
     begin_inplace(x)
+    if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
+        if grad_enabled() and wants(x):
+            raise NotImplementedError("in-place functions of float16 tensors are not recorded; "
+                                      "use float32 or the function that is not in place")
+        np.copyto(x.a, unary(op, x, p, q).a)
+        return end_inplace(x, "unary_", None, None)
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         if UNARY[op][2] is None:
             raise RuntimeError(f"result type Float can't be cast to the desired output type {x.dtype}")
@@ -641,7 +661,7 @@ def div(input, other, *, rounding_mode=None):
         return binary(FDL_DIV, input, other, 1)
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(f"[div] rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
-    return by_numpy("div", np.floor_divide if rounding_mode == "floor" else truncated_quotient, input, other)
+    return by_numpy("div", floor_quotient if rounding_mode == "floor" else not_by_zero(truncated_quotient), input, other)
 
 
 def pow(input, exponent):
@@ -771,8 +791,53 @@ cdef Tensor by_numpy(str name, object function, object a, object b):
     return wrap(own_array(function(cast(x, typenum).a, cast(y, typenum).a)))
 
 
-def floor_divide(input, other): return by_numpy("floor_divide", np.floor_divide, input, other)
-def remainder(input, other): return by_numpy("remainder", np.remainder, input, other)
+def not_by_zero(function):
+    """`function` on arrays, which integers refuse to divide by 0 with."""
+    def divide(a, b):
+        if b.dtype.kind in "iu" and not b.all():
+            raise RuntimeError("ZeroDivisionError: integer division or remainder by zero")
+        return function(a, b)
+    return divide
+
+
+floor_quotient, remains = not_by_zero(np.floor_divide), not_by_zero(np.remainder)
+
+
+@cython.final
+cdef class RemainderBackward0(BinaryBackward):
+    """out = x - floor(x / y) y:  dx = g,  dy = -g floor(x / y)"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor dx = None, dy = None
+        if self.need_x:
+            dx = sum_to(g, self.shape_x)
+        if self.need_y:
+            dy = sum_to(binary(FDL_MUL, g, -floor_divide(self.saved(0), self.saved(1)), 1), self.shape_y)
+        return dx, dy
+
+
+def floor_divide(input, other):
+    """The largest integers not above input / other; not differentiable."""
+    return by_numpy("floor_divide", floor_quotient, input, other)
+
+
+def remainder(input, other):
+    """input - floor(input / other) * other: the sign of `other`."""
+    cdef Tensor x, y, out = by_numpy("remainder", remains, input, other)
+    cdef RemainderBackward0 node
+    x = input if isinstance(input, Tensor) else as_tensor(input, other)
+    y = other if isinstance(other, Tensor) else as_tensor(other, x)
+    if grad_enabled() and (wants(x) or wants(y)):
+        x, y = to_type(x, cnp.PyArray_TYPE(out.a)), to_type(y, cnp.PyArray_TYPE(out.a))
+        node = RemainderBackward0.__new__(RemainderBackward0)
+        node.need_x, node.need_y = wants(x), wants(y)
+        node.shape_x, node.shape_y = shape_of(x), shape_of(y)
+        if node.need_y:
+            node.save(0, x)
+            node.save(1, y)
+        attach(out, node, (edge(x), edge(y)))
+    return out
+
+
 def logical_and(input, other): return by_numpy("logical_and", np.logical_and, input, other)
 def logical_or(input, other): return by_numpy("logical_or", np.logical_or, input, other)
 def logical_xor(input, other): return by_numpy("logical_xor", np.logical_xor, input, other)
@@ -819,7 +884,7 @@ def cosh(Tensor input): return numpy_unary("CoshBackward0", np.cosh, lambda g, x
 
 cdef Tensor stepped(str title, object function, Tensor x):
     """floor and its kin: nothing to do for integers, derivative 0."""
-    return numpy_unary(title, function, lambda g, x: g * 0.0, x) if is_fast(cnp.PyArray_TYPE(x.a)) else x
+    return numpy_unary(title, function, lambda g, x: g * 0.0, x) if category(cnp.PyArray_TYPE(x.a)) == 2 else x
 
 
 def floor(Tensor input): return stepped("FloorBackward0", np.floor, input)

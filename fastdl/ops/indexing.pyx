@@ -239,9 +239,11 @@ cdef int setitem(Tensor x, object index, object value) except -1:
     basic, advanced = parts_of(x, index)
     if isinstance(value, Tensor):
         v = value
-        value = v.a
+        value = v.a if v.a.size != 1 else v.a.reshape(())
         if v.storage is x.storage:
             value = value.copy()
+    elif value is None or isinstance(value, str):
+        raise TypeError(f"[setitem] expected a tensor, a number or an array, got {value!r}")
     try:
         put(x.a, basic, advanced, value)
     except IndexError as error:
@@ -264,6 +266,8 @@ cdef int setitem(Tensor x, object index, object value) except -1:
 
 def masked_fill_(Tensor input, Tensor mask, value):
     """Writes `value` wherever the bool `mask` (broadcast) holds."""
+    if mask.a.dtype != bool:
+        raise RuntimeError(f"[masked_fill_] expected a bool mask, got {mask.dtype}")
     setitem(input, wrap(np.broadcast_to(mask.a, shape_of(input))), value)
     return input
 

@@ -399,7 +399,7 @@ cdef Tensor state_like(Tensor x, int64_t layers, int64_t b, int64_t h):
     return empty(3, shape, cnp.PyArray_TYPE(x.a))
 
 
-def recurrent(str mode, Tensor input, batch_sizes, Tensor h0, Tensor c0, params, bint has_biases, int num_layers,
+def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 or None, params, bint has_biases, int num_layers,
               double dropout, bint train, bint bidirectional):
     """Stacked recurrent layers over whole sequences.
 

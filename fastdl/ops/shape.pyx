@@ -13,7 +13,7 @@ from .._kernels cimport fdl_table
 from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous,
                         copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
                         register, view_of, wants, wrap)
-from .common cimport as_tensor, expand_to, normal_dim, promote, shape_of, sum_to, to_type
+from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, sum_to, to_type
 
 cnp.import_array()
 
@@ -369,7 +369,7 @@ cdef Tensor padded(Tensor g, tuple shape, int dim, int64_t start):
 
 def narrow(Tensor input, int dim, start, length):
     """A view of `length` entries from `start` on along `dim`."""
-    cdef int at = normal_dim("narrow", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = proper_dim("narrow", dim, cnp.PyArray_NDIM(input.a))
     cdef int64_t n = cnp.PyArray_DIMS(input.a)[at], first = start, count = length
     cdef NarrowBackward node
     if first < 0:
@@ -422,7 +422,7 @@ cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound):
 
 def split(Tensor tensor, split_size_or_sections, int dim=0):
     """Views of pieces of `split_size` entries along `dim` (the last may be smaller), or of the sizes in a list."""
-    cdef int at = normal_dim("split", dim, cnp.PyArray_NDIM(tensor.a))
+    cdef int at = proper_dim("split", dim, cnp.PyArray_NDIM(tensor.a))
     cdef int64_t n = cnp.PyArray_DIMS(tensor.a)[at]
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
@@ -443,7 +443,7 @@ def split_with_sizes(Tensor input, split_sizes, int dim=0):
 
 def chunk(Tensor input, int chunks, int dim=0):
     """`chunks` views of equal size along `dim` (the last may be smaller, or some absent)."""
-    cdef int at = normal_dim("chunk", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = proper_dim("chunk", dim, cnp.PyArray_NDIM(input.a))
     if chunks < 1:
         raise RuntimeError(f"[chunk] expected chunks >= 1, got {chunks}")
     return split(input, max(-(-int(cnp.PyArray_DIMS(input.a)[at]) // chunks), 1), at)
@@ -528,7 +528,7 @@ cdef Tensor added_at(Tensor g, int dim, ndarray index, tuple shape):
 
 def index_select(Tensor input, int dim, Tensor index):
     """The entries of `input` along `dim` at the positions in the 1-d `index`."""
-    cdef int at = normal_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = proper_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
     if cnp.PyArray_NDIM(index.a) > 1:
         raise IndexError(f"[index_select] expected a 1-d index, got shape {shape_of(index)}")
     cdef int64_t n = cnp.PyArray_DIMS(input.a)[at]
@@ -543,7 +543,7 @@ def repeat_interleave(Tensor input, repeats, dim=None):
     """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
     if dim is None:
         input, dim = ravel(input), 0
-    cdef int at = normal_dim("repeat_interleave", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = proper_dim("repeat_interleave", dim, cnp.PyArray_NDIM(input.a))
     n = cnp.PyArray_DIMS(input.a)[at]
     counts = (<Tensor> repeats).a if isinstance(repeats, Tensor) else np.asarray(repeats)
     if counts.ndim and counts.size not in (1, n):
@@ -557,7 +557,7 @@ def flip(Tensor input, *dims):
     """A copy with the order of entries reversed along `dims`."""
     out = input
     for d in sizes_of(dims):
-        at = normal_dim("flip", d, cnp.PyArray_NDIM(input.a))
+        at = proper_dim("flip", d, cnp.PyArray_NDIM(input.a))
         out = taken(out, at, np.arange(cnp.PyArray_DIMS(input.a)[at])[::-1].copy(), "FlipBackward0")
     return out
 
@@ -568,7 +568,7 @@ def roll(Tensor input, shifts, dims=None):
         return reshape(roll(ravel(input), shifts, 0), shape_of(input))
     out = input
     for s, d in zip((shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims):
-        at = normal_dim("roll", d, cnp.PyArray_NDIM(input.a))
+        at = proper_dim("roll", d, cnp.PyArray_NDIM(input.a))
         n = cnp.PyArray_DIMS(input.a)[at]
         out = taken(out, at, (np.arange(n) - s) % max(n, 1), "RollBackward0")
     return out
