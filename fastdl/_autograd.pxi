@@ -160,9 +160,9 @@ cdef void bump(Tensor t, const char *op) noexcept:
 cdef int begin_inplace(Tensor t) except -1:
     if not cnp.PyArray_ISWRITEABLE(t.a):
         if 0 in (<object> t.a).strides:
-            raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-                               f"Please clone() the tensor of shape {tuple(t.shape)} before performing the operation.")
-        raise RuntimeError(f"the tensor of shape {tuple(t.shape)} lies in read-only memory. Please clone() it before writing to it.")
+            raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
+                               f"memory location. Please clone() the tensor of shape {tuple(t.shape)} first.")
+        raise RuntimeError(f"the tensor of shape {tuple(t.shape)} lies in read-only memory. Please clone() it first.")
     if not fdl_grad_off and wants(t):
         if t.node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")

@@ -661,7 +661,8 @@ def div(input, other, *, rounding_mode=None):
         return binary(FDL_DIV, input, other, 1)
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(f"[div] rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
-    return by_numpy("div", floor_quotient if rounding_mode == "floor" else not_by_zero(truncated_quotient), input, other)
+    quotient = floor_quotient if rounding_mode == "floor" else not_by_zero(truncated_quotient)
+    return by_numpy("div", quotient, input, other)
 
 
 def pow(input, exponent):
