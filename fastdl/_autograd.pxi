@@ -431,6 +431,9 @@ def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
     """The derivatives of `outputs` with respect to `inputs`, as a tuple; no `grad` changes (autograd.grad)."""
     cdef Engine engine = Engine.__new__(Engine)
     cdef Tensor t
+    for x in (*outputs, *inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"[grad] expected Tensors, got {type(x).__name__}")
     for i, t in enumerate(inputs):
         if not wants(t):
             raise RuntimeError(f"One of the differentiated Tensors does not require grad: inputs[{i}] of shape "
@@ -449,7 +452,8 @@ def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
 
 cdef int seed(Engine engine, object tensors, object grads) except -1:
     cdef Tensor t, g
-    for i, t in enumerate(tensors):
+    for i, of in enumerate(tensors):
+        t = <Tensor?> of
         g = grads[i] if grads is not None and i < len(grads) else None
         if not wants(t):
             raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")

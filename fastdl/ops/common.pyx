@@ -359,8 +359,8 @@ def result_type_of(a, b):
     if not isinstance(a, Tensor):
         a, b = b, a
     if isinstance(b, Tensor):
-        return _types.BY_NUM[result_type(a, b)]
-    return _types.BY_NUM[result_type_scalar(a, b)]
+        return _types.BY_NUM[result_type(<Tensor?> a, b)]
+    return _types.BY_NUM[result_type_scalar(<Tensor?> a, b)]
 
 
 register("expand", expand)

@@ -78,7 +78,7 @@ cdef Tensor binary(int op, object a, object b, double alpha):
         return binary_scalar(op, <Tensor?> a, b, alpha)
     if not isinstance(a, Tensor) and is_number(a):
         if op == FDL_SUB:
-            return binary_scalar(FDL_RSUB, scaled(<Tensor?> b, alpha) if alpha != 1 else b, a, 1)
+            return binary_scalar(FDL_RSUB, scaled(<Tensor?> b, alpha) if alpha != 1 else <Tensor?> b, a, 1)
         if op == FDL_DIV or op == FDL_POW:
             return binary_scalar(FDL_RDIV if op == FDL_DIV else FDL_RPOW, <Tensor?> b, a, 1)
         if op == FDL_ADD and alpha != 1:
@@ -394,7 +394,7 @@ cdef Tensor compare(int op, object a, object b):
     if isinstance(a, Tensor):
         x, y = a, as_tensor(b, a)
     else:
-        x, y = as_tensor(a, b), b
+        x, y = as_tensor(a, <Tensor?> b), <Tensor?> b
     ndim = broadcast(COMPARE_NAME[op], x.a, y.a, dims)
     out = empty(ndim, dims, cnp.NPY_BOOL)
     typenum = result_type(x, y)
@@ -425,7 +425,7 @@ cdef class WhereBackward0(Node):
 
 
 cdef Tensor where_(object condition, object a, object b):
-    cdef Tensor c = condition, x, y, out
+    cdef Tensor c = <Tensor?> condition, x, y, out
     cdef WhereBackward0 node
     cdef int typenum, ndim, i
     cdef npy_intp dims[MAX_DIMS]
@@ -786,7 +786,7 @@ cdef Tensor by_numpy(str name, object function, object a, object b):
     if isinstance(a, Tensor):
         x, y = a, as_tensor(b, a)
     else:
-        x, y = as_tensor(a, b), b
+        x, y = as_tensor(a, <Tensor?> b), <Tensor?> b
     broadcast(name, x.a, y.a, dims)
     cdef int typenum = result_type(x, y)
     return wrap(own_array(function(cast(x, typenum).a, cast(y, typenum).a)))

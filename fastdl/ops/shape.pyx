@@ -258,6 +258,13 @@ cdef bint is_void(Tensor x):
     return cnp.PyArray_NDIM(x.a) == 1 and cnp.PyArray_SIZE(x.a) == 0
 
 
+cdef int require_tensors(str op, list tensors) except -1:
+    for x in tensors:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"[{op}] expected Tensors, got {type(x).__name__}")
+    return 0
+
+
 def cat(tensors, dim=0, *, axis=None):
     """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""
     cdef Tensor x, out
@@ -266,6 +273,7 @@ def cat(tensors, dim=0, *, axis=None):
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("[cat] expected a non-empty list of Tensors")
+    require_tensors("cat", tensors)
     real = [x for x in tensors if not is_void(x)] or tensors[:1]
     typenum = cnp.PyArray_TYPE((<Tensor> tensors[0]).a)
     for x in tensors:
@@ -303,6 +311,7 @@ def stack(tensors, dim=0, *, axis=None):
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("[stack] expected a non-empty list of Tensors")
+    require_tensors("stack", tensors)
     first = shape_of(tensors[0])
     for i, x in enumerate(tensors):
         if shape_of(x) != first:
