@@ -11,24 +11,10 @@
  * side and tiles are transposed when stored: that saves packing the larger operand.
  * A panel is packed [k, columns] where its elements are not adjacent, or lie on so many pages that reading them in place
  * costs more; row tiles are packed [k, rows] where their rows are not contiguous. Each thread packs what it needs. */
-#include "fastdl.h"
+#include "epilogue.h"
 #include "gemm_tile.h"
-#include "tune.h"
-#include "vecmath.h"
-
-static __attribute__((noinline)) vf curved_activation(int kind, vf x) {
-    switch (kind) {
-    case FDL_ACT_TANH: return v_tanh(x);
-    case FDL_ACT_SIGMOID: return v_sigmoid(x);
-    default: return v_gelu(x);
-    }
-}
-
-INLINE vf activation(int kind, vf x) {
-    return kind == FDL_ACT_NONE ? x : kind == FDL_ACT_RELU ? v_max(x, v_zero()) : curved_activation(kind, x);
-}
-
 #include "matmul_dot.h"
+#include "tune.h"
 
 typedef struct plan {
     real *c;

@@ -5,7 +5,7 @@
  * v_hsum's tree joins the lanes. The same on every ISA; matmul takes this form by shape and layout alone. */
 #ifndef FDL_MATMUL_DOT_H
 #define FDL_MATMUL_DOT_H
-#include "fastdl.h"
+#include "epilogue.h"
 #include "gemm_tile.h"
 
 enum {
