@@ -368,6 +368,7 @@ cdef class Engine:
                 if isinstance(node, MultiNode):
                     grads = (<MultiNode> node).grads
                     (<MultiNode> node).grads = [None] * len(grads)
+                    (<MultiNode> node).last = not retain
                     out = (<MultiNode> node).apply_multi(grads)
                     grads = None
                 else:

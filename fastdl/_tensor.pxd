@@ -40,6 +40,7 @@ cdef class Node:
 # An operator with several outputs: `apply_multi` gets one gradient (or None) per output.
 cdef class MultiNode(Node):
     cdef list grads
+    cdef bint last              # this pass frees what is saved: apply_multi may overwrite what only the node holds
     cdef object apply_multi(self, list grads)
 
 

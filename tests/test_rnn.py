@@ -315,3 +315,22 @@ def test_lists_of_sequences():
 def test_errors_name_what_is_wrong(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_backward_that_keeps_the_graph(kind):
+    """The pass that frees the graph overwrites what was saved: same gradients, and no pass after it."""
+    fastdl.manual_seed(5)
+    layers = kind(7, 19, num_layers=2, bidirectional=True)
+    x = fastdl.randn(6, 3, 7, requires_grad=True)
+    y, _ = layers(x)
+    weights = fastdl.randn(*y.shape)
+    found = []
+    for retain in (True, True, False):
+        layers.zero_grad()
+        x.grad = None
+        y.backward(weights, retain_graph=retain)
+        found.append([x.grad.numpy().tobytes()] + [p.grad.numpy().tobytes() for p in layers.parameters()])
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward(weights)

@@ -220,58 +220,63 @@ cdef class RecurrentBackward0(MultiNode):
         cdef size_t item = cnp.PyArray_ITEMSIZE(y.a)
         cdef int64_t h = self.h, rows = self.rows, width = self.gates * h, inputs = cnp.PyArray_DIMS(w_ih.a)[1]
         cdef int64_t state = which * self.b * h
-        cdef Tensor dgx = matrix(rows, width, typenum), dgh_n = matrix(rows, h, typenum) if self.gates == GRU else None
+        cdef Tensor dg  # gradients before the activations, laid out as `gates`: dgx, then the gru's dgh_n
         cdef fdl_rnn_args args = self.arguments(layer, y, state, at(w_hh, 0), h0, c0)
         cdef fdl_matmul_args m
         args.dy, args.lddy = at(dy, layer.column), self.directions * h
         args.dhn, args.dcn = at(dhn, state), at(dcn, state)
-        args.dgx, args.dgh_n = at(dgx, 0), at(dgh_n, 0)
+        if self.last and self.gates > 1:
+            dg = layer.gates  # half the memory to walk through
+            layer.free()
+        else:
+            dg = matrix(rows, width + (h if self.gates == GRU else 0), typenum)
+        args.dgx, args.dgh_n = at(dg, 0), at(dg, rows * width) if self.gates == GRU else NULL
         args.dh0, args.dc0 = at(dh0, state), at(dc0, state)
         self.call(K, args, True)
         if self.edges[first] is not None:
             result[first] = matrix(width, inputs, typenum)
             memset(&m, 0, sizeof(m))
             m.c, m.ldc = at(result[first], 0), inputs
-            m.a, m.lda, m.trans_a = at(dgx, 0), width, 1
+            m.a, m.lda, m.trans_a = at(dg, 0), width, 1
             m.b, m.ldb = at(x, 0), inputs
             m.m, m.n, m.k = width, inputs, rows
             product(K, m, item)
         if self.edges[first + 1] is not None:
-            result[first + 1] = self.recurrent_weight_gradient(K, layer, y, h0, state, dgx, dgh_n, item)
+            result[first + 1] = self.recurrent_weight_gradient(K, layer, y, h0, state, dg, item)
         if self.per_layer == 4 and (self.edges[first + 2] is not None or self.edges[first + 3] is not None):
-            result[first + 2] = column_sums(K, dgx, rows, width)
+            result[first + 2] = column_sums(K, dg, 0, rows, width)
             result[first + 3] = result[first + 2]
             if self.gates == GRU:
-                result[first + 3] = join_n(result[first + 2], column_sums(K, dgh_n, rows, h))
+                result[first + 3] = join_n(result[first + 2], column_sums(K, dg, rows * width, rows, h))
         if needs_dx:
             memset(&m, 0, sizeof(m))
             m.accumulate = dx is not None
             if dx is None:
                 dx = self.sequence(inputs, typenum)
             m.c, m.ldc = at(dx, 0), inputs
-            m.a, m.lda = at(dgx, 0), width
+            m.a, m.lda = at(dg, 0), width
             m.b, m.ldb = at(w_ih, 0), inputs
             m.m, m.n, m.k = rows, inputs, width
             product(K, m, item)
         return dx
 
     cdef Tensor recurrent_weight_gradient(self, const fdl_table *K, Layer layer, Tensor y, Tensor h0, int64_t state,
-                                          Tensor dgx, Tensor dgh_n, size_t item):
+                                          Tensor dg, size_t item):
         """dw_hh = dG^T h_prev over all steps: h_prev is y shifted by one step, and h0 at each row's first step."""
         cdef int64_t h = self.h, b = self.b, width = self.gates * h, ldy = self.directions * h, rest = self.rows - b
         cdef Tensor dw = matrix(width, h, cnp.PyArray_TYPE(y.a)), before
         if self.sizes is not None:
             before = self.previous_states(layer, y, h0, state, item)
-            self.outer(K, dw, dgx, dgh_n, 0, at(before, 0), h, self.rows, False, item)
+            self.outer(K, dw, dg, 0, at(before, 0), h, self.rows, False, item)
         elif layer.reverse:
-            self.outer(K, dw, dgx, dgh_n, 0, at(y, b * ldy + layer.column), ldy, rest, False, item)
+            self.outer(K, dw, dg, 0, at(y, b * ldy + layer.column), ldy, rest, False, item)
         else:
-            self.outer(K, dw, dgx, dgh_n, b, at(y, layer.column), ldy, rest, False, item)
+            self.outer(K, dw, dg, b, at(y, layer.column), ldy, rest, False, item)
         if self.sizes is None and h0 is not None:
-            self.outer(K, dw, dgx, dgh_n, rest if layer.reverse else 0, at(h0, state), h, b, True, item)
+            self.outer(K, dw, dg, rest if layer.reverse else 0, at(h0, state), h, b, True, item)
         return dw
 
-    cdef int outer(self, const fdl_table *K, Tensor dw, Tensor dgx, Tensor dgh_n, int64_t row, const void *before,
+    cdef int outer(self, const fdl_table *K, Tensor dw, Tensor dg, int64_t row, const void *before,
                    int64_t ld, int64_t rows, bint accumulate, size_t item) except -1:
         """dw (+)= dG^T before, over `rows` rows of dG from `row` on."""
         cdef int64_t h = self.h, width = self.gates * h
@@ -280,10 +285,10 @@ cdef class RecurrentBackward0(MultiNode):
         m.accumulate, m.trans_a = accumulate, 1
         m.b, m.ldb, m.ldc = before, ld, h
         m.n, m.k = h, rows
-        m.c, m.a, m.lda, m.m = at(dw, 0), at(dgx, row * width), width, 2 * h if self.gates == GRU else width
+        m.c, m.a, m.lda, m.m = at(dw, 0), at(dg, row * width), width, 2 * h if self.gates == GRU else width
         product(K, m, item)
         if self.gates == GRU:
-            m.c, m.a, m.lda, m.m = at(dw, 2 * h * h), at(dgh_n, row * h), h, h
+            m.c, m.a, m.lda, m.m = at(dw, 2 * h * h), at(dg, self.rows * width + row * h), h, h
             product(K, m, item)
         return 0
 
@@ -313,14 +318,16 @@ cdef Tensor flat(Tensor t):
     return None if t is None else contiguous(t)
 
 
-cdef Tensor column_sums(const fdl_table *K, Tensor x, int64_t rows, int64_t columns):
+cdef Tensor column_sums(const fdl_table *K, Tensor x, int64_t start, int64_t rows, int64_t columns):
+    """Of the matrix whose first element is element `start` of x."""
     cdef npy_intp shape[1]
     cdef Tensor out
+    cdef const void *data = at(x, start)
     cdef Scratch s = scratch(K.reduce_scratch(FDL_SUM, 1, rows, columns))
     shape[0] = columns
     out = empty(1, shape, cnp.PyArray_TYPE(x.a))
     with nogil:
-        K.reduce(FDL_SUM, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), 1, rows, columns, s.data)
+        K.reduce(FDL_SUM, cnp.PyArray_DATA(out.a), data, 1, rows, columns, s.data)
     return out
 
 
