@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastdl
+from fastdl.ops import optim as optim_ops
 
 # In-place operators whose operand shares memory ---------------------------------------------------------------------
 
@@ -249,3 +250,10 @@ def test_square_of_bool():
 def test_arrays_that_no_tensor_can_hold(call):
     with pytest.raises(TypeError):
         call(fastdl.ones(2))
+
+
+@pytest.mark.parametrize("call", [lambda: optim_ops.grad_norm([None]), lambda: optim_ops.scale_grads([None], 0.5),
+                                  lambda: optim_ops.zero_grad([None], True)])
+def test_a_parameter_list_with_none(call):
+    with pytest.raises(TypeError, match="expected tensors, got None"):
+        call()

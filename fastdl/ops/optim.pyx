@@ -117,12 +117,18 @@ cdef int write_back(Tensor p, void *data, int typenum) except -1:
     return 0
 
 
+cdef Tensor given(str op, Tensor p):
+    if p is None:
+        raise TypeError(f"[{op}] parameters: expected tensors, got None")
+    return p
+
+
 cdef Rows rows_of(str op, list params):
     """The parameters that have a gradient."""
     cdef Rows rows = Rows(len(params))
     cdef Tensor p
     for p in params:
-        if p.grad_ is not None:
+        if given(op, p).grad_ is not None:
             rows.add(op, p, p.grad_)
     return rows
 
@@ -131,7 +137,7 @@ def zero_grad(list params, bint set_to_none):
     """Drops the gradients, or sets them to zero."""
     cdef Tensor p
     for p in params:
-        if p.grad_ is None:
+        if given("zero_grad", p).grad_ is None:
             continue
         if set_to_none:
             p.grad_ = None
@@ -313,7 +319,7 @@ def scale_grads(list params, double factor):
     cdef int64_t i = 0, j
     cdef const fdl_table *K
     for p in params:
-        if p.grad_ is not None:
+        if given("scale_grads", p).grad_ is not None:
             r.add("scale_grads", p.grad_, p.grad_)
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
