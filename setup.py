@@ -90,14 +90,13 @@ class BuildExt(build_ext):
     def compile_kernels(self, ext):
         csrc, temp = ROOT / "csrc", Path(self.build_temp)
         isas = {name: row for name, row in ISAS.items() if self.compiles(row[0])}
-        partial = [("FDL_PARTIAL", None)] if os.environ.get("FDL_PARTIAL") else []
         rows = [f'FDL_ISA_ROW({name}, {level}, "{" ".join(C_FLAGS[:2] + flags)}")'
                 for name, (flags, level) in isas.items()]
-        write_if_changed(temp / "isa.def", "\n".join([*rows, f"/* macros: {partial} */", ""]))
+        write_if_changed(temp / "isa.def", "\n".join([*rows, ""]))
         headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def", Path(__file__)]
         kernels = sorted(p.name for p in csrc.glob("*.c") if p.name not in ONCE)
         jobs = [(name, temp / "once", [], []) for name in ONCE]
-        jobs += [(name, temp / f"{dtype}_{isa}", flags, [("FDL_ISA", isa), *macros, *partial])
+        jobs += [(name, temp / f"{dtype}_{isa}", flags, [("FDL_ISA", isa), *macros])
                  for isa, (flags, _) in isas.items() for dtype, macros in DTYPES.items() for name in kernels]
         newest_header = max(p.stat().st_mtime for p in headers)
 
