@@ -11,7 +11,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, alias, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, kernels,
                         own_array, register, view_of, wants, wrap)
 
 cdef extern from "numpy/arrayobject.h":

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 from .._tensor import tensor_from
 
-from .._tensor cimport Tensor, check_dims, empty, own_array, register, wants, wrap
+from .._tensor cimport Tensor, check_dims, empty, own_array, register, wrap
 
 cnp.import_array()
 

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, edge, end_inplace, grad_enabled, operators,
+from .._tensor cimport (Node, Tensor, attach, begin_inplace, edge, end_inplace, grad_enabled, operators,
                         own_array, register, view_of, wants, wrap)
 from .common cimport as_tensor, normal_dim, shape_of, sum_to, to_type
 
@@ -352,7 +352,8 @@ cdef tuple ordered(Tensor x, ndarray order, int dim):
     return (gather(x, dim, index) if x.a.ndim else x.clone()), index
 
 
-cdef ndarray order_of(ndarray a, int dim, bint descending, bint stable):
+cdef ndarray order_of(ndarray a, int dim, bint descending):
+    """Indices that sort along dim; equal elements keep their order."""
     if a.ndim == 0:
         return np.zeros((), np.int64)
     if descending:  # a stable falling order: the reversed array's rising one, read backwards
@@ -364,13 +365,13 @@ cdef ndarray order_of(ndarray a, int dim, bint descending, bint stable):
 def sort(Tensor input, int dim=-1, bint descending=False, bint stable=False):
     """(values, indices) in rising or falling order along `dim`; equal ones keep their order, NaN counts as largest."""
     cdef int at = normal_dim("sort", dim, cnp.PyArray_NDIM(input.a))
-    return sort_result(*ordered(input, order_of(input.a, at, descending, stable), at))
+    return sort_result(*ordered(input, order_of(input.a, at, descending), at))
 
 
 def argsort(Tensor input, int dim=-1, bint descending=False, bint stable=False):
     """Indices that sort along `dim`."""
     cdef int at = normal_dim("argsort", dim, cnp.PyArray_NDIM(input.a))
-    return wrap(own_array(order_of(input.a, at, descending, stable).astype(np.int64)))
+    return wrap(own_array(order_of(input.a, at, descending).astype(np.int64)))
 
 
 def topk(Tensor input, int k, int dim=-1, bint largest=True, bint sorted=True):
@@ -379,7 +380,7 @@ def topk(Tensor input, int k, int dim=-1, bint largest=True, bint sorted=True):
     n = shape_of(input)[at] if input.a.ndim else 1
     if not 0 <= k <= n:
         raise RuntimeError(f"[topk] k = {k} is outside [0, {n}], the size of dimension {dim}")
-    order = order_of(input.a, at, largest, True)
+    order = order_of(input.a, at, largest)
     return topk_result(*ordered(input, order[(slice(None),) * at + (slice(k),)] if input.a.ndim else order, at))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from .._kernels cimport FDL_ACT_NONE, Scratch, fdl_matmul_args, fdl_table, scratch
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, operators,
                         own_array, register, wants, wrap)
-from .common cimport MAX_DIMS, as_tensor, expand_to, shape_of, sum_to, to_type
+from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
 
 cnp.import_array()
 

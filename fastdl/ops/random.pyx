@@ -15,10 +15,10 @@ import numpy as np
 from .. import _types
 from .creation import empty_ as empty_tensor
 
-from .._kernels cimport F32, F64, FDL_ADD, FDL_MUL, fdl_table
+from .._kernels cimport F32, FDL_ADD, FDL_MUL, fdl_table
 from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace,
                         grad_enabled, is_fast, kernels, own_array, register, wants, wrap)
-from .common cimport GIL_ELEMS, to_type
+from .common cimport to_type
 from .elementwise cimport binary
 
 cdef extern from *:

@@ -16,7 +16,7 @@ from .indexing import gather, scatter
 from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, own_array,
                         register, set_grad, view_of, wants, wrap)
-from .common cimport GIL_ELEMS, MAX_DIMS, as_tensor, normal_dim, shape_of, strided, to_float, to_type
+from .common cimport GIL_ELEMS, MAX_DIMS, normal_dim, shape_of, strided, to_float, to_type
 from .elementwise cimport binary, compare, scaled, unary, where_
 
 cnp.import_array()

@@ -16,7 +16,7 @@ from .shape import transpose
 
 from .._kernels cimport FDL_SUM, Scratch, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch
 from .._tensor cimport (MultiNode, Node, Tensor, attach_outputs, contiguous, edge, empty, empty_like, grad_enabled,
-                        is_fast, kernels, wants)
+                        is_fast, kernels)
 from .common cimport shape_of
 
 cnp.import_array()

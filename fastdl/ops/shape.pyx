@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, alias, attach, attach_outputs, begin_inplace, cast, contiguous,
+from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, contiguous,
                         copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
                         register, view_of, wants, wrap)
 from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, sum_to, to_type
