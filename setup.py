@@ -36,8 +36,8 @@ ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
 CYTHON_FLAGS = ["-O1" if TAG else "-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
-# no symbol tables: half the size
-LINK_FLAGS = [] if TAG else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
+# no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler
+LINK_FLAGS = [] if TAG or os.environ.get("FDL_SYMBOLS") else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
 
 NO_COMPILER = """
 fastdl: a small test program cannot be compiled, and fastdl is built from source here:

@@ -6,6 +6,7 @@
  * out may be the same memory as an operand, but must not overlap one otherwise. */
 #include "fastdl.h"
 #include "vecmath.h"
+#include "vecmath_trig.h"
 
 enum {
     MAX_DIMS = 32,
@@ -210,11 +211,40 @@ INLINE void unary_bwd_loop(const int op, const walk *w, char *const *ptr, int64_
     CASE(FDL_GELU) CASE(FDL_GELU_TANH) CASE(FDL_SILU) CASE(FDL_SOFTPLUS) CASE(FDL_ERF) CASE(FDL_SIGN) \
     CASE(FDL_CLAMP) CASE(FDL_LOG1P) CASE(FDL_EXPM1)
 
+/* the functions of vecmath_trig.h: one copy, seldom hot */
+static __attribute__((noinline)) vf apply_rare(int op, vf x) {
+    switch (op) {
+    case FDL_SIN: return v_sin(x);
+    case FDL_COS: return v_cos(x);
+    case FDL_TAN: return v_tan(x);
+    case FDL_ASIN: return v_asin(x);
+    case FDL_ACOS: return v_acos(x);
+    case FDL_ATAN: return v_atan(x);
+    case FDL_SINH: return v_sinh(x);
+    case FDL_COSH: return v_cosh(x);
+    case FDL_EXP2: return v_exp2(x);
+    case FDL_LOG2: return v_log2(x);
+    case FDL_LOG10: return v_log10(x);
+    case FDL_FLOOR: return v_floor(x);
+    case FDL_CEIL: return v_ceil(x);
+    case FDL_TRUNC: return v_trunc(x);
+    default: return v_rint(x);
+    }
+}
+static void rare_loop(const walk *w, char *const *ptr, int64_t n) {
+    real *out = (real *)ptr[0];
+    const real *x = (const real *)ptr[1];
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(out + i, apply_rare(w->op, v_load(x + i)));
+    if (i < n) v_store_n(out + i, apply_rare(w->op, v_load_n(x + i, n - i)), n - i);
+}
+
 static void unary_row(const walk *w, char *const *ptr, int64_t n) {
     switch (w->op) {
 #define CASE(op) case op: unary_loop(op, w, ptr, n); break;
         EACH_UNARY(CASE)
 #undef CASE
+    default: rare_loop(w, ptr, n);
     }
 }
 static void unary_bwd_row(const walk *w, char *const *ptr, int64_t n) {
@@ -258,7 +288,9 @@ void FDL_FN(unary_bwd)(int op, real *dx, const real *dout, const real *saved, in
 
 /* Two operands ----------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) vf power(vf a, vf b) { return v_pow(a, b); } /* large: one copy */
+/* large: one copy */
+static __attribute__((noinline)) vf power(vf a, vf b) { return v_pow(a, b); }
+static __attribute__((noinline)) vf angle(vf y, vf x) { return v_atan2(y, x); }
 
 INLINE vf apply_binary(int op, vf a, vf b, vf alpha) {
     switch (op) {
@@ -269,6 +301,7 @@ INLINE vf apply_binary(int op, vf a, vf b, vf alpha) {
     case FDL_MAXIMUM: return v_max(a, b);
     case FDL_MINIMUM: return v_min(a, b);
     case FDL_POW: return power(a, b);
+    case FDL_ATAN2: return angle(a, b);
     case FDL_RSUB: return b - a;
     case FDL_RDIV: return b / a;
     default: return power(b, a);
@@ -307,7 +340,7 @@ static void binary_row(const walk *w, char *const *ptr, int64_t n) {
     switch (w->op) {
 #define CASE(op) case op: binary_loop(op, w, ptr, n); break;
         CASE(FDL_ADD) CASE(FDL_SUB) CASE(FDL_MUL) CASE(FDL_DIV) CASE(FDL_MAXIMUM) CASE(FDL_MINIMUM) CASE(FDL_POW)
-        CASE(FDL_RSUB) CASE(FDL_RDIV) CASE(FDL_RPOW)
+        CASE(FDL_ATAN2) CASE(FDL_RSUB) CASE(FDL_RDIV) CASE(FDL_RPOW)
 #undef CASE
     }
 }
@@ -317,7 +350,7 @@ static void binary_row(const walk *w, char *const *ptr, int64_t n) {
 void FDL_FN(binary)(int op, real *out, const int64_t *so, const real *a, const int64_t *sa, const real *b,
                     const int64_t *sb, const int64_t *shape, int ndim, double alpha) {
     walk w;
-    walk_start(&w, binary_row, op, op == FDL_POW || op == FDL_RPOW ? GRAIN_MATH : GRAIN_CHEAP);
+    walk_start(&w, binary_row, op, op == FDL_POW || op == FDL_ATAN2 ? GRAIN_MATH : GRAIN_CHEAP);
     w.alpha = alpha;
     walk_operand(&w, out, so, ndim, sizeof(real));
     walk_operand(&w, a, sa, ndim, sizeof(real));

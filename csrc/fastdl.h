@@ -19,10 +19,13 @@ enum fdl_unary_op {
     FDL_NEG, FDL_ABS, FDL_EXP, FDL_LOG, FDL_SQRT, FDL_RSQRT, FDL_SQUARE, FDL_RECIPROCAL, FDL_TANH, FDL_SIGMOID,
     FDL_RELU, FDL_LEAKY_RELU /* p: slope */, FDL_ELU /* p: alpha */, FDL_GELU, FDL_GELU_TANH, FDL_SILU,
     FDL_SOFTPLUS /* p: beta, q: threshold */, FDL_ERF, FDL_SIGN, FDL_CLAMP /* p: low, q: high */, FDL_LOG1P, FDL_EXPM1,
+    /* from here on without a derivative in unary_bwd */
+    FDL_SIN, FDL_COS, FDL_TAN, FDL_ASIN, FDL_ACOS, FDL_ATAN, FDL_SINH, FDL_COSH, FDL_EXP2, FDL_LOG2, FDL_LOG10,
+    FDL_FLOOR, FDL_CEIL, FDL_TRUNC, FDL_ROUND,
     FDL_UNARY_COUNT
 };
 enum fdl_binary_op {
-    FDL_ADD, FDL_SUB, FDL_MUL, FDL_DIV, FDL_MAXIMUM, FDL_MINIMUM, FDL_POW,
+    FDL_ADD, FDL_SUB, FDL_MUL, FDL_DIV, FDL_MAXIMUM, FDL_MINIMUM, FDL_POW, FDL_ATAN2,
     FDL_RSUB, FDL_RDIV, FDL_RPOW, /* b op a: for scalars on the left */
     FDL_BINARY_COUNT
 };

@@ -1,7 +1,7 @@
-"""Coefficients of csrc/vecmath.h: Chebyshev interpolation in 60-digit arithmetic, rounded to each type, lowest power
+"""Coefficients of csrc/vecmath.h and vecmath_trig.h: Chebyshev interpolation in 60-digit arithmetic, rounded to each type, lowest power
 first.
 
-Run as `python csrc/vecmath_fit.py` (needs mpmath, nothing else of fastdl needs it); prints the tables of the header.
+Run as `python csrc/vecmath_fit.py` (needs mpmath, nothing else of fastdl needs it); prints the tables of the headers.
 Interpolation at Chebyshev nodes stays within a factor of two of the minimax error, which here is below a tenth of an
 ulp.
 """
@@ -69,6 +69,25 @@ def cos_quarter(z):  # cos(pi f / 2) = 1 + z * this, z = f^2
     return -(mp.pi**2) / 8 if z < 1e-20 else (mp.cos(mp.pi * mp.sqrt(z) / 2) - 1) / z
 
 
+def sin_tail(z):  # sin(r) = r + r z * this, z = r^2
+    r = mp.sqrt(z)
+    return mp.mpf(-1) / 6 if z < 1e-20 else (mp.sin(r) - r) / (r * z)
+
+
+def cos_tail(z):  # cos(r) = 1 - z / 2 + z^2 * this
+    return mp.mpf(1) / 24 if z < 1e-20 else (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
+
+
+def atan_tail(z):  # atan(t) = t + t z * this, z = t^2
+    t = mp.sqrt(z)
+    return mp.mpf(-1) / 3 if z < 1e-20 else (mp.atan(t) - t) / (t * z)
+
+
+def asin_tail(z):  # asin(t) = t + t z * this
+    t = mp.sqrt(z)
+    return mp.mpf(1) / 6 if z < 1e-20 else (mp.asin(t) - t) / (t * z)
+
+
 def worst(f, c, lo, hi):
     return max(abs(mp.polyval(c[::-1], x) / f(x) - 1) for x in mp.linspace(lo, hi, 201))
 
@@ -76,6 +95,7 @@ def worst(f, c, lo, hi):
 LN2_2 = mp.log(2) / 2 * mp.mpf("1.0001")
 THIRD = mp.mpf(1) / 3 * mp.mpf("1.0001")
 Z = mp.mpf("0.0401")
+EIGHTH = (mp.pi / 4 * mp.mpf("1.02")) ** 2
 TABLES = [  # name, function, interval, degree for float, for double
     ("EXP", exp_tail, -LN2_2, LN2_2, 4, 9),
     ("LOG", log_tail, -THIRD, THIRD, 9, None),
@@ -84,6 +104,10 @@ TABLES = [  # name, function, interval, degree for float, for double
     ("ERF", erf_small, mp.mpf(0), mp.mpf("0.9"), 5, 12),
     ("SIN", sin_quarter, mp.mpf(0), mp.mpf("0.25"), 3, 7),
     ("COS", cos_quarter, mp.mpf(0), mp.mpf("0.25"), 3, 6),
+    ("SIN_TAIL", sin_tail, mp.mpf(0), EIGHTH, 3, 6),
+    ("COS_TAIL", cos_tail, mp.mpf(0), EIGHTH, 2, 5),
+    ("ATAN_TAIL", atan_tail, mp.mpf(0), mp.mpf(1), 9, 20),
+    ("ASIN_TAIL", asin_tail, mp.mpf(0), mp.mpf("0.2501"), 5, 12),
     ("ERFC", (erfc_scaled(mp.mpf(5) / 2), erfc_scaled(4)), mp.mpf(-1), mp.mpf(1), 10, 22),
 ]
 if __name__ == "__main__":
@@ -97,4 +121,4 @@ if __name__ == "__main__":
             c = fit(f, lo, hi, row[column])
             print(f"/* fit: {mp.nstr(worst(f, c, lo, hi), 2)} relative */")
             digits = 9 if kind == "float" else 17
-            print(f"static const real {name}_C[] = {{" + ", ".join(mp.nstr(x, digits, min_fixed=0, max_fixed=0) for x in c) + "};")
+            print(f"static const real {name}{'' if name.endswith('TAIL') else '_C'}[] = {{" + ", ".join(mp.nstr(x, digits, min_fixed=0, max_fixed=0) for x in c) + "};")

@@ -54,7 +54,11 @@ from .ops.creation import (
 from .ops.creation import empty_ as empty
 from .ops.elementwise import (
     abs,
+    acos,
     add,
+    asin,
+    atan,
+    atan2,
     bitwise_and,
     bitwise_not,
     bitwise_or,
@@ -67,6 +71,7 @@ from .ops.elementwise import (
     eq,
     erf,
     exp,
+    exp2,
     expm1,
     floor,
     floor_divide,
@@ -78,6 +83,8 @@ from .ops.elementwise import (
     le,
     log,
     log1p,
+    log2,
+    log10,
     logical_and,
     logical_not,
     logical_or,
@@ -101,7 +108,9 @@ from .ops.elementwise import (
     sqrt,
     square,
     sub,
+    tan,
     tanh,
+    trunc,
     where,
 )
 from .ops.indexing import (

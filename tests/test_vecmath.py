@@ -48,6 +48,17 @@ FUNCTIONS = {
     "tanh": (lambda x: x.tanh(), np.tanh, (-np.inf, np.inf), (-np.inf, np.inf), 2.6),
     "sigmoid": (lambda x: x.sigmoid(), sigmoid, (-103, np.inf), (-744, np.inf), 2.6),
     "erf": (lambda x: x.erf(), erf, (-np.inf, np.inf), (-np.inf, np.inf), 2.5),
+    "sin": (lambda x: x.sin(), np.sin, (-np.inf, np.inf), (-np.inf, np.inf), 2.4),
+    "cos": (lambda x: x.cos(), np.cos, (-np.inf, np.inf), (-np.inf, np.inf), 2.4),
+    "tan": (lambda x: x.tan(), np.tan, (-np.inf, np.inf), (-np.inf, np.inf), 3.8),
+    "asin": (lambda x: x.asin(), np.arcsin, (-1, 1), (-1, 1), 2.4),
+    "acos": (lambda x: x.acos(), np.arccos, (-1, 1), (-1, 1), 1.2),
+    "atan": (lambda x: x.atan(), np.arctan, (-np.inf, np.inf), (-np.inf, np.inf), 1.4),
+    "sinh": (lambda x: x.sinh(), np.sinh, (-89.4, 89.4), (-710.4, 710.4), 3.4),
+    "cosh": (lambda x: x.cosh(), np.cosh, (-89.4, 89.4), (-710.4, 710.4), 3.4),
+    "exp2": (lambda x: x.exp2(), np.exp2, (-150, 127.99), (-1075, 1023.99), 1.3),
+    "log2": (lambda x: x.log2(), np.log2, (0, np.inf), (0, np.inf), 2.3),
+    "log10": (lambda x: x.log10(), np.log10, (0, np.inf), (0, np.inf), 2.3),
 }
 
 
@@ -88,12 +99,44 @@ def test_special_values(dtype, each_isa):
         "exp": [1, 1, inf, 0, nan, 1, 1], "log": [-inf, -inf, inf, nan, nan, np.log(float(small)), nan],
         "log1p": [0.0, -0.0, inf, nan, nan, small, -small], "expm1": [0.0, -0.0, inf, -1, nan, small, -small],
         "tanh": [0.0, -0.0, 1, -1, nan, small, -small], "sigmoid": [0.5, 0.5, 1, 0, nan, 0.5, 0.5],
+        "sin": [0.0, -0.0, nan, nan, nan, small, -small], "cos": [1, 1, nan, nan, nan, 1, 1],
+        "tan": [0.0, -0.0, nan, nan, nan, small, -small], "asin": [0.0, -0.0, nan, nan, nan, small, -small],
+        "atan": [0.0, -0.0, np.pi / 2, -np.pi / 2, nan, small, -small],
+        "sinh": [0.0, -0.0, inf, -inf, nan, small, -small], "cosh": [1, 1, inf, inf, nan, 1, 1],
+        "exp2": [1, 1, inf, 0, nan, 1, 1], "log2": [-inf, -inf, inf, nan, nan, np.log2(float(small)), nan],
+        "log10": [-inf, -inf, inf, nan, nan, np.log10(float(small)), nan],
     }
     for name, values in expected.items():
         found = FUNCTIONS[name][0](x).numpy()
         np.testing.assert_array_equal(found, np.array(values, own), err_msg=name)
         zeros = found == 0
         np.testing.assert_array_equal(np.signbit(found)[zeros], np.signbit(np.array(values, own))[zeros], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_rounding(dtype, each_isa):
+    own, _ = TYPES[dtype]
+    halves = np.arange(-9, 10) / 2
+    x = np.concatenate([points(own, -np.inf, np.inf), halves, halves * (1 + 1e-6), [np.nan, np.inf, -np.inf]])
+    x = x.astype(own)
+    for name, reference in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.round}.items():
+        found, expected = getattr(fastdl.tensor(x), name)().numpy(), reference(x)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_atan2(dtype, each_isa):
+    own, higher = TYPES[dtype]
+    edges = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 1e30, 0.5, -3], own)
+    rng = np.random.default_rng(0)
+    y, x = [np.concatenate([v.ravel(), rng.normal(size=20000).astype(own)]) for v in np.meshgrid(edges, edges)]
+    found = fastdl.atan2(fastdl.tensor(y), fastdl.tensor(x)).numpy()
+    expected = np.arctan2(y.astype(higher), x.astype(higher))
+    unit = np.spacing(abs(expected).astype(own)).astype(higher)
+    np.testing.assert_array_less((abs(found - expected) / unit)[~np.isnan(expected)], 2.6)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_array_equal(np.signbit(found[expected == 0]), np.signbit(expected[expected == 0]))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -128,7 +171,7 @@ def test_isas_give_the_same_bits(dtype):
     try:
         for name in [name for name in ISAS if name != "base"]:
             set_isa(name)
-            results = [f[0](x) for f in FUNCTIONS.values()] + [gelu(x), abs(x) ** (x * 0.1)]
+            results = [f[0](x) for f in FUNCTIONS.values()] + [gelu(x), abs(x) ** (x * 0.1), fastdl.atan2(x, x.flip(0))]
             found[name] = [r.numpy() for r in results]
     finally:
         set_isa(before)

@@ -18,8 +18,10 @@ cnp.import_array()
 
 # Two operands -----------------------------------------------------------------------------------------------------
 
-cdef tuple BINARY_NAME = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "sub", "div", "pow")
-cdef tuple BINARY_NUMPY = (np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power)
+cdef tuple BINARY_NAME = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "atan2", "sub", "div",
+                          "pow")
+cdef tuple BINARY_NUMPY = (np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power,
+                           np.arctan2)
 
 
 # the operation that `number op x` is, operands exchanged
@@ -89,7 +91,7 @@ cdef Tensor binary(int op, object a, object b, double alpha):
     typenum = cnp.PyArray_TYPE(x.a)
     if typenum != cnp.PyArray_TYPE(y.a) or not is_fast(typenum):
         typenum = result_type(x, y)
-        if op == FDL_DIV and typenum not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
+        if (op == FDL_DIV or op == FDL_ATAN2) and typenum not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
             typenum = default_float()
         if typenum == cnp.NPY_FLOAT16:  # computed and recorded in float32
             return to_type(binary(op, to_type(x, cnp.NPY_FLOAT32), to_type(y, cnp.NPY_FLOAT32), alpha), typenum)
@@ -166,6 +168,10 @@ cdef Node binary_node(int op, Tensor out, Tensor x, Tensor y, double alpha):
         node.save(1, y)
     elif op == FDL_POW:
         node = PowBackward1.__new__(PowBackward1)
+        node.save(0, x)
+        node.save(1, y)
+    elif op == FDL_ATAN2:
+        node = Atan2Backward0.__new__(Atan2Backward0)
         node.save(0, x)
         node.save(1, y)
     else:
@@ -250,6 +256,20 @@ cdef class PowBackward1(BinaryBackward):
             dy = binary(FDL_MUL, binary(FDL_MUL, g, binary(FDL_POW, x, y, 1), 1), unary(FDL_LOG, x, 0, 0), 1)
             zero = wrap(own_array((x.a == 0) & (y.a >= 0)))
             dy = sum_to(where_(zero, 0.0, dy), self.shape_y)
+        return dx, dy
+
+
+@cython.final
+cdef class Atan2Backward0(BinaryBackward):
+    """out = angle of the point (y, x):  dx = g y / (x^2 + y^2),  dy = -g x / (x^2 + y^2), 0 at the origin"""
+    cdef object apply(self, Tensor g):
+        cdef Tensor x = self.saved(0), y = self.saved(1), dx = None, dy = None, square
+        square = binary(FDL_ADD, unary(FDL_SQUARE, x, 0, 0), unary(FDL_SQUARE, y, 0, 0), 1)
+        over = binary(FDL_DIV, g, where_(compare(FDL_EQ, square, 0), 1.0, square), 1)
+        if self.need_x:
+            dx = sum_to(binary(FDL_MUL, over, y, 1), self.shape_x)
+        if self.need_y:
+            dy = sum_to(binary(FDL_MUL, unary(FDL_NEG, over, 0, 0), x, 1), self.shape_y)
         return dx, dy
 
 
@@ -492,6 +512,21 @@ cdef dict UNARY = {
     FDL_CLAMP: ("ClampBackward1", False, None),
     FDL_LOG1P: ("Log1PBackward0", False, None),
     FDL_EXPM1: ("Expm1Backward0", True, None),
+    FDL_SIN: ("SinBackward0", False, None),
+    FDL_COS: ("CosBackward0", False, None),
+    FDL_TAN: ("TanBackward0", True, None),
+    FDL_ASIN: ("AsinBackward0", False, None),
+    FDL_ACOS: ("AcosBackward0", False, None),
+    FDL_ATAN: ("AtanBackward0", False, None),
+    FDL_SINH: ("SinhBackward0", False, None),
+    FDL_COSH: ("CoshBackward0", False, None),
+    FDL_EXP2: ("Exp2Backward0", True, None),
+    FDL_LOG2: ("Log2Backward0", False, None),
+    FDL_LOG10: ("Log10Backward0", False, None),
+    FDL_FLOOR: ("FloorBackward0", None, np.array),
+    FDL_CEIL: ("CeilBackward0", None, np.array),
+    FDL_TRUNC: ("TruncBackward0", None, np.array),
+    FDL_ROUND: ("RoundBackward0", None, np.array),
 }
 
 
@@ -583,10 +618,10 @@ cdef class UnaryBackward(Node):
         cdef int64_t n
         if self.op == FDL_NEG:
             return unary(FDL_NEG, g, 0, 0)
-        if self.op == FDL_SIGN:
+        if self.op == FDL_SIGN or self.op >= FDL_FLOOR:
             return scaled(g, 0.0)
         x = self.saved(0)
-        if grad_enabled():
+        if grad_enabled() or self.op > FDL_EXPM1:
             return DERIVATIVE[self.op](g, x, self.p, self.q)
         x, g = contiguous(x), contiguous(g)
         dx = empty_like(x, cnp.PyArray_TYPE(x.a))
@@ -631,6 +666,17 @@ cdef dict DERIVATIVE = {
     FDL_CLAMP: lambda g, s, p, q: where_((s >= p) & (s <= q), g, 0.0),
     FDL_LOG1P: lambda g, s, p, q: g / (1 + s),
     FDL_EXPM1: lambda g, s, p, q: g * (s + 1),
+    FDL_SIN: lambda g, s, p, q: g * cos(s),
+    FDL_COS: lambda g, s, p, q: g * -sin(s),
+    FDL_TAN: lambda g, s, p, q: g * (1 + s * s),
+    FDL_ASIN: lambda g, s, p, q: g * (1 - s * s).rsqrt(),
+    FDL_ACOS: lambda g, s, p, q: g * -(1 - s * s).rsqrt(),
+    FDL_ATAN: lambda g, s, p, q: g / (1 + s * s),
+    FDL_SINH: lambda g, s, p, q: g * cosh(s),
+    FDL_COSH: lambda g, s, p, q: g * sinh(s),
+    FDL_EXP2: lambda g, s, p, q: g * s * 0.6931471805599453,
+    FDL_LOG2: lambda g, s, p, q: g / (s * 0.6931471805599453),
+    FDL_LOG10: lambda g, s, p, q: g / (s * 2.302585092994046),
 }
 
 
@@ -715,6 +761,32 @@ def erf(Tensor input): return unary(FDL_ERF, input, 0, 0)
 def sign(Tensor input): return unary(FDL_SIGN, input, 0, 0)
 def log1p(Tensor input): return unary(FDL_LOG1P, input, 0, 0)
 def expm1(Tensor input): return unary(FDL_EXPM1, input, 0, 0)
+def sin(Tensor input): return unary(FDL_SIN, input, 0, 0)
+def cos(Tensor input): return unary(FDL_COS, input, 0, 0)
+def tan(Tensor input): return unary(FDL_TAN, input, 0, 0)
+def asin(Tensor input): return unary(FDL_ASIN, input, 0, 0)
+def acos(Tensor input): return unary(FDL_ACOS, input, 0, 0)
+def atan(Tensor input): return unary(FDL_ATAN, input, 0, 0)
+def sinh(Tensor input): return unary(FDL_SINH, input, 0, 0)
+def cosh(Tensor input): return unary(FDL_COSH, input, 0, 0)
+def exp2(Tensor input): return unary(FDL_EXP2, input, 0, 0)
+def log2(Tensor input): return unary(FDL_LOG2, input, 0, 0)
+def log10(Tensor input): return unary(FDL_LOG10, input, 0, 0)
+def floor(Tensor input): return unary(FDL_FLOOR, input, 0, 0)
+def ceil(Tensor input): return unary(FDL_CEIL, input, 0, 0)
+def trunc(Tensor input): return unary(FDL_TRUNC, input, 0, 0)
+
+
+def round(Tensor input, *, int decimals=0):
+    """Rounded to `decimals` places, halves to even."""
+    if decimals == 0 or category(cnp.PyArray_TYPE(input.a)) != 2:
+        return unary(FDL_ROUND, input, 0, 0)
+    return unary(FDL_ROUND, input * 10.0 ** decimals, 0, 0) / 10.0 ** decimals
+
+
+def atan2(input, other):
+    """The angle of the points (other, input), in (-pi, pi]."""
+    return binary(FDL_ATAN2, input, other, 1)
 
 
 def relu(Tensor input, bint inplace=False):
@@ -852,47 +924,6 @@ def isinf(Tensor input): return wrap(own_array(np.isinf(input.a)))
 def isfinite(Tensor input): return wrap(own_array(np.isfinite(input.a)))
 
 
-@cython.final
-cdef class NumpyUnaryBackward(Node):
-    """out = f(x) by NumPy:  dx = g f'(x), f' a Tensor formula"""
-    cdef object derivative
-    cdef str title
-
-    def name(self):
-        return self.title
-
-    cdef object apply(self, Tensor g):
-        return self.derivative(g, self.saved(0))
-
-
-cdef Tensor numpy_unary(str title, object function, object derivative, Tensor x):
-    cdef NumpyUnaryBackward node
-    x = to_float(x) if derivative is not None else x
-    cdef Tensor out = wrap(own_array(function(x.a)))
-    if derivative is not None and grad_enabled() and wants(x):
-        node = NumpyUnaryBackward.__new__(NumpyUnaryBackward)
-        node.title, node.derivative = title, derivative
-        node.save(0, x)
-        attach(out, node, (edge(x),))
-    return out
-
-
-def sin(Tensor input): return numpy_unary("SinBackward0", np.sin, lambda g, x: g * cos(x), input)
-def cos(Tensor input): return numpy_unary("CosBackward0", np.cos, lambda g, x: g * -sin(x), input)
-def sinh(Tensor input): return numpy_unary("SinhBackward0", np.sinh, lambda g, x: g * cosh(x), input)
-def cosh(Tensor input): return numpy_unary("CoshBackward0", np.cosh, lambda g, x: g * sinh(x), input)
-
-
-cdef Tensor stepped(str title, object function, Tensor x):
-    """floor and its kin: nothing to do for integers, derivative 0."""
-    return numpy_unary(title, function, lambda g, x: g * 0.0, x) if category(cnp.PyArray_TYPE(x.a)) == 2 else x
-
-
-def floor(Tensor input): return stepped("FloorBackward0", np.floor, input)
-def ceil(Tensor input): return stepped("CeilBackward0", np.ceil, input)
-def round(Tensor input): return stepped("RoundBackward0", np.round, input)
-
-
 cdef object op_add(object a, object b): return binary(FDL_ADD, a, b, 1)
 cdef object op_sub(object a, object b): return binary(FDL_SUB, a, b, 1)
 cdef object op_mul(object a, object b): return binary(FDL_MUL, a, b, 1)
@@ -935,7 +966,8 @@ for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, d
                   abs, exp, log, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp,
                   clamp_, neg_, abs_, exp_, log_, sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide,
                   remainder, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, logical_not,
-                  bitwise_not, isnan, isinf, isfinite, sin, cos, sinh, cosh, floor, ceil, round):
+                  bitwise_not, isnan, isinf, isfinite, sin, cos, tan, asin, acos, atan, atan2, sinh, cosh, exp2, log2, log10,
+                  floor, ceil, trunc, round):
     register(_function.__name__, _function)
 register("where", lambda self, condition, other: where_(condition, self, other))
 register("true_divide", div)

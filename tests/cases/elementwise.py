@@ -10,6 +10,7 @@ from tests.cases import EDGES, Case, Error, integers, normal, uniform
 
 LARGE = [(8193,), (70001,)]  # both sides of the thresholds for threads and for releasing the GIL
 LINE = [(n,) for n in EDGES] + LARGE
+SOME = [(1,), (5, 7), (33,), (9001,)]
 
 
 def _erf(x):
@@ -69,8 +70,23 @@ CASES = [
     _unary("clamp", lambda x: x.clamp(-1.5, 2), lambda x: np.clip(x, -1.5, 2), _cornered(-1.5, 2)),
     _unary("log1p", lambda x: x.log1p(), np.log1p, _positive),
     _unary("expm1", lambda x: x.expm1(), np.expm1, _wide),
-    _unary("sin", lambda x: x.sin(), np.sin, _wide, [(5, 7)]),
-    _unary("cosh", lambda x: x.cosh(), np.cosh, _wide, [(5, 7)]),
+    _unary("sin", lambda x: x.sin(), np.sin, _wide, SOME),
+    _unary("cos", lambda x: x.cos(), np.cos, _wide, SOME),
+    _unary("tan", lambda x: x.tan(), np.tan, lambda rng, *s: uniform(rng, *s, low=-1.2, high=1.2), SOME),
+    _unary("asin", lambda x: x.asin(), np.arcsin, lambda rng, *s: uniform(rng, *s, low=-0.95, high=0.95), SOME),
+    _unary("acos", lambda x: x.acos(), np.arccos, lambda rng, *s: uniform(rng, *s, low=-0.95, high=0.95), SOME),
+    _unary("atan", lambda x: x.atan(), np.arctan, _wide, SOME),
+    _unary("sinh", lambda x: x.sinh(), np.sinh, normal, SOME),
+    _unary("cosh", lambda x: x.cosh(), np.cosh, normal, SOME),
+    _unary("exp2", lambda x: x.exp2(), np.exp2, _wide, SOME),
+    _unary("log2", lambda x: x.log2(), np.log2, _positive, SOME),
+    _unary("log10", lambda x: x.log10(), np.log10, _positive, SOME),
+    _unary("floor", lambda x: x.floor(), np.floor, _cornered(*range(-15, 16)), SOME),
+    _unary("ceil", lambda x: x.ceil(), np.ceil, _cornered(*range(-15, 16)), SOME),
+    _unary("trunc", lambda x: x.trunc(), np.trunc, _cornered(*range(-15, 16)), SOME),
+    _unary("round", lambda x: x.round(), np.round, _cornered(*(i + 0.5 for i in range(-15, 16))), SOME),
+    Case("atan2", lambda y, x: y.atan2(x), np.arctan2, lambda rng, m, n: {"y": normal(rng, m, n), "x": normal(rng, n)},
+         [(1, 3), (5, 7), (9, 17)], wrt=("y", "x")),
     _unary("add_scalar", lambda x: x + 2.5, lambda x: x + 2.5, _wide),
     _unary("rsub_scalar", lambda x: 2.5 - x, lambda x: 2.5 - x, _wide),
     _unary("mul_scalar", lambda x: x * -1.5, lambda x: x * -1.5, _wide),
