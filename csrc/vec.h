@@ -71,6 +71,10 @@ INLINE vi v_lane_index(void) { /* 0, 1, .. VL - 1 */
 INLINE vf v_load(const real *p) { return *(const vf_u *)p; }
 INLINE void v_store(real *p, vf x) { *(vf_u *)p = x; }
 
+#if defined(__FMA__) || defined(__aarch64__)
+#define HAS_FMA 1
+#endif
+
 /* a*b + c with one rounding; the base ISA of x86-64 has no FMA and rounds twice */
 INLINE vf v_fma(vf a, vf b, vf c) {
 #if defined(__AVX512F__) && defined(FDL_F64)
@@ -104,7 +108,7 @@ INLINE vf v_scale(vf x, vf n) {
 
 /* scalar twin of v_fma */
 INLINE real s_fma(real a, real b, real c) {
-#if defined(__FMA__) || defined(__aarch64__)
+#if defined(HAS_FMA)
 #ifdef FDL_F64
     return __builtin_fma(a, b, c);
 #else

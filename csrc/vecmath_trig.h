@@ -46,7 +46,7 @@ static const real ASIN_TAIL[] = {1.66666663e-1f, 7.50009476e-2f, 4.45993192e-2f,
 #define PIO2_3 -0x1.ee59dap-50f
 #define LOG2E_LO 0x1.4ae0c0p-26f
 #endif
-#if defined(__FMA__) || defined(__aarch64__)
+#if defined(HAS_FMA)
 #define PIO2_LIMIT 1e5 /* up to here x - n PIO2_1 is exact as an FMA, and n PIO2_3 is small enough */
 #else
 #define PIO2_LIMIT 0.8 /* products would round */

@@ -874,17 +874,23 @@ def not_by_zero(function):
 
 
 floor_quotient, remains = not_by_zero(np.floor_divide), not_by_zero(np.remainder)
+rest_of = not_by_zero(np.fmod)
 
 
 @cython.final
 cdef class RemainderBackward0(BinaryBackward):
-    """out = x - floor(x / y) y:  dx = g,  dy = -g floor(x / y)"""
+    """out = x - floor(x / y) y:  dx = g,  dy = -g floor(x / y); fmod: trunc in place of floor"""
+    cdef str rounding
+
+    def name(self):
+        return "RemainderBackward0" if self.rounding == "floor" else "FmodBackward0"
+
     cdef object apply(self, Tensor g):
         cdef Tensor dx = None, dy = None
         if self.need_x:
             dx = sum_to(g, self.shape_x)
         if self.need_y:
-            dy = sum_to(binary(FDL_MUL, g, -floor_divide(self.saved(0), self.saved(1)), 1), self.shape_y)
+            dy = sum_to(binary(FDL_MUL, g, -div(self.saved(0), self.saved(1), rounding_mode=self.rounding), 1), self.shape_y)
         return dx, dy
 
 
@@ -893,9 +899,8 @@ def floor_divide(input, other):
     return by_numpy("floor_divide", floor_quotient, input, other)
 
 
-def remainder(input, other):
-    """input - floor(input / other) * other: the sign of `other`."""
-    cdef Tensor x, y, out = by_numpy("remainder", remains, input, other)
+cdef Tensor modulo(str op, object function, str rounding, object input, object other):
+    cdef Tensor x, y, out = by_numpy(op, function, input, other)
     cdef RemainderBackward0 node
     x = input if isinstance(input, Tensor) else as_tensor(input, other)
     y = other if isinstance(other, Tensor) else as_tensor(other, x)
@@ -903,12 +908,22 @@ def remainder(input, other):
         x, y = to_type(x, cnp.PyArray_TYPE(out.a)), to_type(y, cnp.PyArray_TYPE(out.a))
         node = RemainderBackward0.__new__(RemainderBackward0)
         node.need_x, node.need_y = wants(x), wants(y)
-        node.shape_x, node.shape_y = shape_of(x), shape_of(y)
+        node.shape_x, node.shape_y, node.rounding = shape_of(x), shape_of(y), rounding
         if node.need_y:
             node.save(0, x)
             node.save(1, y)
         attach(out, node, (edge(x), edge(y)))
     return out
+
+
+def remainder(input, other):
+    """input - floor(input / other) * other: the sign of `other`."""
+    return modulo("remainder", remains, "floor", input, other)
+
+
+def fmod(input, other):
+    """input - trunc(input / other) * other: the sign of `input`."""
+    return modulo("fmod", rest_of, "trunc", input, other)
 
 
 def logical_and(input, other): return by_numpy("logical_and", np.logical_and, input, other)
@@ -965,7 +980,7 @@ operators.accumulate = accumulate
 for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, div_, pow_, eq, ne, lt, le, gt, ge, neg,
                   abs, exp, log, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp,
                   clamp_, neg_, abs_, exp_, log_, sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide,
-                  remainder, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, logical_not,
+                  remainder, fmod, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, logical_not,
                   bitwise_not, isnan, isinf, isfinite, sin, cos, tan, asin, acos, atan, atan2, sinh, cosh, exp2, log2, log10,
                   floor, ceil, trunc, round):
     register(_function.__name__, _function)
