@@ -11,6 +11,7 @@ from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softpl
 from ..ops.embedding import embedding, one_hot
 from ..ops.loss import cross_entropy, nll_loss
 from ..ops.matmul import linear
+from ..ops.norm import layer_norm, rms_norm
 from ..ops.random import dropout
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
