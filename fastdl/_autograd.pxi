@@ -405,7 +405,7 @@ cdef class Engine:
 
 cdef bint is_sole_owner(Tensor t, Py_ssize_t refs):
     """Whether nobody but the caller can see t's memory."""
-    return (FDL_REFCNT(t) <= refs and FDL_REFCNT(t.a) == 1 and FDL_REFCNT(t.storage) == 2
+    return (FDL_REFCNT(<void *> t) <= refs and FDL_REFCNT(<void *> t.a) == 1 and FDL_REFCNT(<void *> t.storage) == 2
             and cnp.get_array_base(t.a) is t.storage)
 
 

@@ -25,7 +25,7 @@ cdef extern from *:
     }
     """
     int fdl_grad_off
-    Py_ssize_t FDL_REFCNT(object o)
+    Py_ssize_t FDL_REFCNT(void *o)  # not object: passing an attribute would add a reference
     int fdl_register(type t, object name, object value) except -1
 
 cdef dict DTYPE_OF = BY_NUM

@@ -185,6 +185,33 @@ def step_of_length(length: int) -> None:
         saved.pop(random.randrange(len(saved)))
 
 
+def blocks(function) -> int:
+    """How many blocks a call takes."""
+    before = memory.stats()["total_blocks"]
+    function()
+    return memory.stats()["total_blocks"] - before
+
+
+def test_a_gradient_that_nobody_else_sees_is_not_copied():
+    x, up = fastdl.ones(11, 28).requires_grad_(), fastdl.ones(11, 28)
+    assert blocks(lambda: x.relu().backward(up)) == 2  # the output and the gradient
+    x.grad = None
+    y = x.relu()
+    assert blocks(lambda: y.backward(up, retain_graph=True)) == 1
+    assert blocks(lambda: ((x * 2) + (x * 3)).backward(up)) == 5  # three outputs, two gradients, summed in place
+
+
+def test_a_gradient_that_somebody_else_sees_is_copied():
+    x, up = fastdl.ones(3, 4).requires_grad_(), fastdl.ones(3, 4)
+    kept = []
+    x.register_hook(kept.append)
+    x.relu().backward(up)
+    assert x.grad.data_ptr() != kept[0].data_ptr()
+    x.clone().backward(up)  # hands on what it got
+    x.grad.add_(1)
+    assert up.tolist() == fastdl.ones(3, 4).tolist() and kept[0].tolist() == up.tolist()
+
+
 def test_random_lengths_settle_on_a_fixed_set_of_blocks():
     random.seed(1)
     for _ in range(150):
