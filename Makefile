@@ -24,7 +24,7 @@ bench: $(VENV)/.dev
 
 bench-peers: $(VENV)/.peers
 	mkdir -p out
-	$(PY) benchmarks/peers.py $(ARGS)
+	$(PY) -m benchmarks.peers --json out/peers.json --plot out/peers.png $(ARGS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

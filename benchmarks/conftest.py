@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,18 @@ def description() -> dict[str, Any]:
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
     machine_info["fastdl"] = description()
+
+
+def pytest_benchmark_update_json(config: Any, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """Prints, for each file, the geometric mean of NumPy's median divided by fastdl's."""
+    medians: dict[str, dict[str, dict[str, float]]] = {}
+    for entry in output_json["benchmarks"]:
+        groups = medians.setdefault(entry["fullname"].split("::")[0], {})
+        groups.setdefault(entry["group"], {})[entry["extra_info"]["provider"]] = entry["stats"]["median"]
+    for file, groups in medians.items():
+        ratios = [both["numpy"] / both["fastdl"] for both in groups.values() if len(both) == 2]
+        if ratios:
+            print(f"\n{file}: NumPy / fastdl {statistics.geometric_mean(ratios):.2f}, geometric mean of {len(ratios)}")
 
 
 def pytest_report_header() -> str:

@@ -41,8 +41,6 @@ class Worker:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         env = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": path,
                "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-        if engine == "jax":  # XLA takes as many threads as the process has processors
-            env["FASTDL_BENCH_CPUS"] = str(threads)
         self.timeout = timeout
         self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.worker", engine, str(threads)],
                                         env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -150,7 +148,7 @@ def versions(engines: list[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    options = parse()
+    options, begin = parse(), time.monotonic()
     if options.load:
         data = report.merge([json.loads(Path(name).read_text()) for name in options.load])
     else:
@@ -168,6 +166,7 @@ def main() -> None:
         data = {"command": "python -m benchmarks.peers " + " ".join(sys.argv[1:]), "machine": machine(),
                 "versions": versions(engines), "engines": engines, "threads": options.threads, "limits": limit,
                 "rows": run(rows, engines, options.threads, options)}
+        print(f"{time.monotonic() - begin:.0f} s in all", file=sys.stderr)
     if options.json:
         write(options.json, json.dumps(data, indent=1) + "\n")
     for n in data["threads"]:

@@ -50,7 +50,7 @@ class Limits:
 
 
 def rate_at(table: list[list[float]], data: float) -> float:
-    """The rate of the largest measured working set that is not larger than `data`, which may be too high, never too low."""
+    """The rate of the largest measured working set not larger than `data`: it may be too high, not too low."""
     return max((entry for entry in table if entry[0] <= data), default=table[0])[1]
 
 

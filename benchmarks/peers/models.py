@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def linear_regression(lib: Any, drop: float, batch: int, inputs: int) -> Work:
 def mlp(lib: Any, drop: float, sizes: Sequence[int], batch: int, optimizer: str = "SGD", dropout: float = 0.0) -> Work:
     """Layers with ReLU between them (none for two sizes: softmax regression), cross-entropy."""
     nn, layers = lib.nn, []
-    for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if i < len(sizes) - 2:
             layers.append(nn.ReLU())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from . import costs as c
@@ -45,7 +46,7 @@ def add(make: Callable[..., m.Work], key: str, name: str, target: float | None, 
 
 
 def mlp_cost(sizes: list[int], batch: int, optimizer: str) -> c.Cost:
-    layers = list(zip(sizes, sizes[1:]))
+    layers = list(pairwise(sizes))
     cost = c.cross_entropy(batch, sizes[-1])
     for i, (inputs, outputs) in enumerate(layers):
         cost += c.linear(batch, inputs, outputs, first=i == 0)
@@ -53,7 +54,7 @@ def mlp_cost(sizes: list[int], batch: int, optimizer: str) -> c.Cost:
 
 
 add(m.linear_regression, "linreg", "linear regression, batch 10", 10,
-                               c.linear(10, 2, 1, first=True) + c.optimizer(3, "SGD"), batch=10, inputs=2)
+    c.linear(10, 2, 1, first=True) + c.optimizer(3, "SGD"), batch=10, inputs=2)
 for key, name, target, sizes, batch, kind, dropout in [
     ("softmax", "softmax regression 784-10, batch 256", 4, [784, 10], 256, "SGD", 0),
     ("mlp32", "MLP 784-256-10, batch 32", None, [784, 256, 10], 32, "SGD", 0),
@@ -61,7 +62,8 @@ for key, name, target, sizes, batch, kind, dropout in [
     ("mlp-dropout", "MLP 784-256-256-10, dropout, AdamW", 3.5, [784, 256, 256, 10], 256, "AdamW", 0.5),
     ("mlp-wide", "MLP 1024-2048-2048-1000, batch 128, Adam", 2, [1024, 2048, 2048, 1000], 128, "Adam", 0),
 ]:
-    add(m.mlp, key, name, target, mlp_cost(sizes, batch, kind), sizes=sizes, batch=batch, optimizer=kind, dropout=dropout)
+    add(m.mlp, key, name, target, mlp_cost(sizes, batch, kind), sizes=sizes, batch=batch, optimizer=kind,
+        dropout=dropout)
 
 # Language models
 
@@ -86,12 +88,14 @@ def char_cost(cell: str, hidden: int, layers: int = 1, directions: int = 1, toke
 
 REAL_TOKENS = int(m.random_lengths(m.BATCH, m.STEPS).sum())
 for cell, hidden, target in [("RNN", 512, 3.0), ("GRU", 256, 3.7), ("LSTM", 256, 1.75)]:
-    add(m.char_model, f"char-{cell.lower()}", f"char {cell} {hidden}", target, char_cost(cell, hidden), cell=cell, hidden=hidden)
-add(m.char_model, "char-lstm-lengths", "char LSTM 256, lengths 1..35", None, char_cost("LSTM", 256, tokens=REAL_TOKENS),
-         share_of=("char-lstm", REAL_TOKENS / TOKENS), cell="LSTM", hidden=256, lengths=True)
+    add(m.char_model, f"char-{cell.lower()}", f"char {cell} {hidden}", target, char_cost(cell, hidden),
+        cell=cell, hidden=hidden)
+add(m.char_model, "char-lstm-lengths", "char LSTM 256, lengths 1..35", None,
+    char_cost("LSTM", 256, tokens=REAL_TOKENS), share_of=("char-lstm", REAL_TOKENS / TOKENS), cell="LSTM", hidden=256,
+    lengths=True)
 add(m.char_model, "char-lstm2", "char LSTM 256 x 2", 1.6, char_cost("LSTM", 256, 2), cell="LSTM", hidden=256, layers=2)
-add(m.char_model, "char-bilstm", "char LSTM 256 x 2, bidirectional", 1.5, char_cost("LSTM", 256, 2, 2), cell="LSTM", hidden=256,
-         layers=2, bidirectional=True)
+add(m.char_model, "char-bilstm", "char LSTM 256 x 2, bidirectional", 1.5, char_cost("LSTM", 256, 2, 2),
+    cell="LSTM", hidden=256, layers=2, bidirectional=True)
 
 
 def word_cost(vocab: int, width: int, layers: int, batch: int, steps: int) -> c.Cost:
@@ -140,7 +144,7 @@ def transformer_cost(heads: int, inner: int) -> c.Cost:
 
 
 add(m.transformer_translation, "transformer", "Transformer 2 + 2, width 32, 4 heads", 4.5,
-                                     transformer_cost(4, 64), heads=4, inner=64)
+    transformer_cost(4, 64), heads=4, inner=64)
 
 
 def bert_cost(layers: int, width: int, heads: int, inner: int, vocab: int, batch: int, steps: int) -> c.Cost:
@@ -167,27 +171,31 @@ def encoder_cost(batch: int, steps: int) -> c.Cost:
 
 for batch, steps, target in [(1, 16, 3.0), (8, 128, 1.45)]:
     add(m.sentence_inference, f"encoder-{batch}x{steps}", f"inference, 6 layers, width 384: {batch} x {steps}", target,
-                encoder_cost(batch, steps), batch=batch, steps=steps)
+        encoder_cost(batch, steps), batch=batch, steps=steps)
 for cell, target in [("RNN", 4.0), ("GRU", 8.0), ("LSTM", 4.0)]:
     width = GATES[cell] * 128
     add(m.rnn_inference, f"{cell.lower()}-inference", f"{cell} inference, 1 x 100 steps, 64 -> 128", target,
-             c.linear_inference(100, 64, width) + c.Cost(flops=2 * 100 * 128 * width) + c.array(128 * width, 1, 0),
-             cell=cell, batch=1, steps=100, inputs=64, hidden=128)
+        c.linear_inference(100, 64, width) + c.Cost(flops=2 * 100 * 128 * width) + c.array(128 * width, 1, 0),
+        cell=cell, batch=1, steps=100, inputs=64, hidden=128)
 
 # Single functions, forward and backward
 
-for rows, classes, target in [(256, 10, 8.0), (1120, 28, 5.0), (700, 10000, 2.5), (2048, 30522, 6.0)]:
-    add(m.cross_entropy, f"cross-entropy-{rows}", f"cross-entropy {rows} x {classes}", target, c.cross_entropy(rows, classes),
-                rows=rows, classes=classes)
-for batch, heads, steps, width, causal, target in [(64, 4, 10, 8, True, 6.0), (8, 12, 128, 64, False, 1.8),
-                                                   (1, 12, 1024, 64, True, 1.8), (4, 8, 512, 64, False, 1.35)]:
-    add(m.attention, f"attention-{steps}", f"attention {batch}, {heads}, {steps}, {width}" + ", causal" * causal, target,
-                   c.attention(batch, heads, steps, steps, width, causal), batch=batch, heads=heads, steps=steps,
-                   width=width, causal=causal)
+ENTROPIES = {f"cross-entropy-{rows}": (rows, classes)
+             for rows, classes in [(256, 10), (1120, 28), (700, 10000), (2048, 30522)]}
+for (key, (rows, classes)), target in zip(ENTROPIES.items(), [8, 5, 2.5, 6]):
+    add(m.cross_entropy, key, f"cross-entropy {rows} x {classes}", target, c.cross_entropy(rows, classes), rows=rows,
+        classes=classes)
+ATTENTIONS = {f"attention-{steps}": (batch, heads, steps, width, causal)
+              for batch, heads, steps, width, causal in [(64, 4, 10, 8, True), (8, 12, 128, 64, False),
+                                                         (1, 12, 1024, 64, True), (4, 8, 512, 64, False)]}
+for (key, (batch, heads, steps, width, causal)), target in zip(ATTENTIONS.items(), [6, 1.8, 1.8, 1.35]):
+    add(m.attention, key, f"attention {batch}, {heads}, {steps}, {width}" + ", causal" * causal, target,
+        c.attention(batch, heads, steps, steps, width, causal), batch=batch, heads=heads, steps=steps, width=width,
+        causal=causal)
 add(m.layer_norm, "layer-norm", "layer norm 1024 x 768", 2, c.elementwise(1024 * 768, 20), rows=1024, width=768)
 add(m.gelu, "gelu", "GELU 1024 x 3072", 1.8, c.elementwise(1024 * 3072, 3 * c.EXP), rows=1024, width=3072)
 for size in (512, 1024, 2048):
-    add(m.matmul, f"matmul-{size}", f"matrix product {size}^3", None, c.linear_inference(size, size, size), fraction=0.92,
-              size=size)
+    add(m.matmul, f"matmul-{size}", f"matrix product {size}^3", None, c.linear_inference(size, size, size),
+        fraction=0.92, size=size)
 add(m.small_adds, "adds", "1000 additions of 8 floats", None, c.Cost(flops=8000), count=1000, size=8)
 BY_KEY = {row.key: row for row in ROWS}

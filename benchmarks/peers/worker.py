@@ -44,6 +44,8 @@ def make(engine: str, row: Row, threads: int, drop: float) -> Work:
         if engine == "compile":
             work.forward = lib.compile(work.forward)
         return work
+    if engine == "jax" and hasattr(os, "sched_setaffinity"):  # XLA takes as many threads as it may have processors
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     table = importlib.import_module(f".{engine}_rows", __package__).TABLE
     if row.key not in table:
         raise Missing("not written")
@@ -108,13 +110,15 @@ def measure(work: Work, seconds: float, least: int, before: int) -> dict[str, An
 
 
 def start_library(engine: str, threads: int) -> None:
-    """One product with its gradients: buffers that a library sets up once belong to no row."""
+    """One small training step: what a library loads or sets up once belongs to no row."""
     if engine == "fastdl" or engine == "torch":
         lib = importlib.import_module(engine)
         lib.set_num_threads(threads)
         layer = lib.nn.Linear(256, 256)
+        optimizer = lib.optim.SGD(layer.parameters(), lr=0.1)
         layer(lib.ones(256, 256)).sum().backward()
-        del layer
+        optimizer.step()
+        del layer, optimizer
         if engine == "fastdl":
             lib.memory.empty_cache()
 
