@@ -423,6 +423,7 @@ ENCODER = {"layers": 6, "width": 384, "heads": 12, "inner": 1536, "vocab": 30522
 def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
     """(model, tokens): BERT's encoder, and the mean over the positions scaled to length 1."""
     nn, width, (_, Block) = lib.nn, ENCODER["width"], blocks(lib)
+    places, segments = lib.arange(steps), lib.zeros(batch, steps, dtype=lib.int64)
 
     class SentenceEncoder(nn.Module):
         def __init__(self) -> None:
@@ -434,7 +435,7 @@ def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
                                                eps=1e-12) for _ in range(ENCODER["layers"])])
 
         def forward(self, tokens: Any) -> Any:
-            x = self.token_embedding(tokens) + self.pos_embedding.weight[:steps] + self.segment_embedding.weight[0]
+            x = self.token_embedding(tokens) + self.segment_embedding(segments) + self.pos_embedding(places)
             x = self.norm(x)
             for block in self.blocks:
                 x = block(x)

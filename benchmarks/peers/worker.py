@@ -137,8 +137,8 @@ def answer(engine: str, threads: int, request: dict[str, Any]) -> dict[str, Any]
     except (Missing, AttributeError, NotImplementedError, ImportError) as error:
         return {"status": "missing", "why": str(error)}
     except Exception as error:
-        traceback.print_exc()
-        return {"status": "failed", "why": f"{type(error).__name__}: {error}".split("\n")[0][:200]}
+        traceback.print_exc(limit=-3, chain=False)
+        return {"status": "failed", "why": " ".join(f"{type(error).__name__}: {error}".split("\n")[:2])[:200]}
 
 
 def in_child(engine: str, threads: int, request: dict[str, Any]) -> dict[str, Any]:
