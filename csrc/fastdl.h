@@ -75,6 +75,35 @@ typedef struct fdl_rnn_args {
     int is_packed;              /* fwd: scratch still holds the weights as an earlier fwd call with this w_hh packed them */
 } fdl_rnn_args;
 
+/* A convolution of n images with `groups` groups of ci input and co output channels; see conv.c. The padding after the
+ * last row and column is what the output's size implies. */
+enum fdl_conv_which { FDL_CONV_FWD, FDL_CONV_DX, FDL_CONV_DW };
+typedef struct fdl_conv_args {
+    int64_t n, groups, ci, co, h, w, oh, ow, kh, kw;
+    int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+    const real *x;           /* [n, groups*ci, h, w] */
+    const real *weight;      /* [groups*co, ci, kh, kw] */
+    const real *bias;        /* [groups*co]; NULL: none */
+    real *y;                 /* [n, groups*co, oh, ow] */
+    const real *dy;
+    real *dx, *dw, *db;      /* db NULL: not wanted */
+    void *scratch;           /* conv_scratch(args, which) bytes, 64-byte aligned */
+} fdl_conv_args;
+
+/* Windows that slide over planes, see pool.c */
+typedef struct fdl_pool_args {
+    int64_t planes, h, w, oh, ow, kh, kw;
+    int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+    int64_t divisor;         /* of sums; 0: the number of elements */
+    int count_padding;       /* .. with those of the padding */
+    const real *x;           /* [planes, h, w] */
+    real *y;                 /* [planes, oh, ow] */
+    void *index;             /* [planes, oh, ow] int32_t (float) or int64_t (double): in a plane; max_pool: NULL: not wanted */
+    const real *dy;
+    real *dx;
+    void *scratch;           /* pool_scratch(args) bytes, 64-byte aligned */
+} fdl_pool_args;
+
 typedef struct fdl_table {
 #define FDL_KERNEL(name, ret, args) ret(*name) args;
 #include "kernels.def"

@@ -35,3 +35,26 @@ cdef extern from "fastdl.h" nogil:
         void *dc0
         void *scratch
         int is_packed
+    ctypedef struct fdl_conv_args:
+        int64_t n, groups, ci, co, h, w, oh, ow, kh, kw
+        int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
+        const void *x
+        const void *weight
+        const void *bias
+        void *y
+        const void *dy
+        void *dx
+        void *dw
+        void *db
+        void *scratch
+    ctypedef struct fdl_pool_args:
+        int64_t planes, h, w, oh, ow, kh, kw
+        int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
+        int64_t divisor
+        int count_padding
+        const void *x
+        void *y
+        void *index
+        const void *dy
+        void *dx
+        void *scratch

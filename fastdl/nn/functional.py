@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from .._tensor import Tensor
+from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
@@ -12,9 +13,11 @@ from ..ops.embedding import embedding, one_hot
 from ..ops.loss import cross_entropy, nll_loss
 from ..ops.matmul import linear
 from ..ops.norm import layer_norm, rms_norm
+from ..ops.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ..ops.random import dropout
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
+from ..ops.window import fold, pad, unfold
 
 _NEVER = 1e30  # softplus threshold: log1p(exp(x)) to full precision everywhere
 
