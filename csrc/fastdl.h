@@ -104,6 +104,30 @@ typedef struct fdl_pool_args {
     void *scratch;           /* pool_scratch(args) bytes, 64-byte aligned */
 } fdl_pool_args;
 
+/* softmax(scale q k^T + mask) v for B x H heads, and its gradients. Rows are contiguous; strides are in elements, for batch,
+ * head and row. Query head i uses the key head i / (h / hk). */
+typedef struct fdl_attention_args {
+    int64_t b, h, hk, tq, tk, d, e;
+    const real *q, *k, *v;               /* [B,H,Tq,D], [B,Hk,Tk,D], [B,Hk,Tk,E]  in */
+    real *out;                           /* [B,H,Tq,E]   out    (bwd: in) */
+    int64_t q_step[3], k_step[3], v_step[3], out_step[3];
+    real *lse;                           /* [B,H,Tq]     saved  log of the sum of exp(scores), inf where all are masked; NULL:
+                                                                not wanted */
+    const uint8_t *keep;                 /* mask, 0: this query does not see this key; or */
+    const real *add;                     /* mask, added to the scores; both NULL: none */
+    int64_t mask_step[4];                /* of the mask: batch, head, query, key */
+    const int64_t *lengths;              /* [B] keys from lengths[b] on are masked; NULL: none */
+    int causal;                          /* query i sees keys 0..i */
+    double scale, dropout;
+    uint64_t seed, stream;               /* of the dropout */
+    /* backward only; out and lse as of the forward call */
+    const real *dout;                    /* [B,H,Tq,E] */
+    real *dq, *dk, *dv;                  /* as q, k, v   out */
+    int64_t dout_step[3], dq_step[3], dk_step[3], dv_step[3];
+    real *dmask;                         /* [B,H,Tq,Tk]  out    zeros before the call; NULL: not wanted */
+    void *scratch;                       /* attention_scratch(args, backward) bytes, 64-byte aligned */
+} fdl_attention_args;
+
 typedef struct fdl_table {
 #define FDL_KERNEL(name, ret, args) ret(*name) args;
 #include "kernels.def"

@@ -1,8 +1,6 @@
-/* random.c: counter-based random numbers, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
- * 2011), checked against its published vectors.
+/* random.c: counter-based random numbers (philox.h), checked against Philox's published vectors.
  *
- * Word i of stream s under a seed is word i % 4 of philox(counter = (i/4 low, i/4 high, s low, s high),
- * key = (seed low, seed high)). So element i depends on (seed, stream, i) alone: not on the size, threads or ISA.
+ * Element i depends on (seed, stream, i) alone: not on the size, threads or ISA.
  *   rand_uint32   element i: word i
  *   rand_uniform  float, element i: word i, its upper 24 bits; double: words 2i (high), 2i + 1 (low), upper 53 bits
  *   rand_normal   Box-Muller on pairs: elements 2j and 2j + 1 are r cos(a) and r sin(a), with r from the first and a
@@ -10,51 +8,18 @@
  *   dropout       element i is kept where word i < (1 - p) 2^32
  * A caller takes a new stream for every call. LANES counters are worked on side by side: one group of words. */
 #include "fastdl.h"
+#include "philox.h"
 #include "vecmath.h"
 
 enum {
-    GROUP = 4 * LANES,     /* words from LANES counters */
+    GROUP = PHILOX_GROUP,
     GRAIN_GROUPS = 128     /* 8 K words: about 5 us */
 };
 
 typedef uint32_t words __attribute__((vector_size(VB)));
 typedef uint32_t quad __attribute__((vector_size(16)));
-enum { L64 = VB / 8 }; /* 64-bit lanes of a vector */
 
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* One counter in each 64-bit lane: the words stand in the lower halves, what products leave in the upper halves does
- * not count. Half the lanes idle, but nothing is shuffled between the multiplications. */
-INLINE void philox_lanes(v64 c[4], uint64_t stream, const uint64_t key[10][2]) {
-    const v64 m0 = (v64){} + 0xD2511F53u, m1 = (v64){} + 0xCD9E8D57u;
-    c[1] = c[0] >> 32;
-    c[2] = (v64){} + (uint32_t)stream;
-    c[3] = (v64){} + (stream >> 32);
-    UNROLL for (int round = 0; round < 10; round++) {
-        v64 product0 = v_mul_low32(c[0], m0), product1 = v_mul_low32(c[2], m1);
-        c[0] = (product1 >> 32) ^ c[1] ^ ((v64){} + key[round][0]);
-        c[2] = (product0 >> 32) ^ c[3] ^ ((v64){} + key[round][1]);
-        c[1] = product1;
-        c[3] = product0;
-    }
-}
-
-/* out[w * LANES + lane]: word w of counter `counter + lane`. Two vectors at a time, the even and the odd counters. */
-INLINE void philox(uint32_t out[GROUP], uint64_t counter, uint64_t stream, const uint64_t key[10][2]) {
-    v64 lane = {0};
-    UNROLL for (int i = 0; i < L64; i++) lane[i] = 2 * i;
-    UNROLL for (int first = 0; first < LANES; first += 2 * L64) {
-        v64 even[4], odd[4];
-        even[0] = lane + (counter + first);
-        odd[0] = even[0] + 1;
-        philox_lanes(even, stream, key);
-        philox_lanes(odd, stream, key);
-        UNROLL for (int w = 0; w < 4; w++) {
-            v64 both = (even[w] & 0xffffffff) | (odd[w] << 32);
-            memcpy(out + w * LANES + first, &both, sizeof both);
-        }
-    }
-}
 
 /* by[w * LANES + lane] to the order of the stream: 4 * lane + w */
 INLINE void interleave(uint32_t out[GROUP], const uint32_t by[GROUP]) {
@@ -87,19 +52,6 @@ INLINE void interleave_real(real *out, const real *by, int per) {
 #endif
 }
 
-INLINE vi load_words(const uint32_t *p) { /* VL words, in double without a sign */
-#ifdef FDL_F64
-    typedef uint32_t half __attribute__((vector_size(VB / 2)));
-    half x;
-    memcpy(&x, p, sizeof x);
-    return (vi)__builtin_convertvector(x, v64);
-#else
-    vi x;
-    memcpy(&x, p, sizeof x);
-    return x;
-#endif
-}
-
 enum {
     WORDS_PER_REAL = sizeof(real) / 4,
     REALS = GROUP / WORDS_PER_REAL,      /* elements of a group */
@@ -127,23 +79,19 @@ struct random_args {
     const real *x;
     int64_t n, per_group;
     uint64_t seed, stream;
-    real a, b; /* low, high - low; mean, std; -, scale */
+    real a, b; /* low, high - low; mean, std */
     real top;  /* largest number below high */
-    uint32_t last_kept;
+    const keep_rule *keep;
 };
 
 static void random_task(void *ctx, int64_t begin, int64_t end, int thread) {
     const random_args *r = ctx;
-    uint64_t key[10][2]; /* of each round */
+    philox_keys key = philox_schedule(r->seed);
     (void)thread;
-    for (int i = 0; i < 10; i++) {
-        key[i][0] = (uint32_t)((uint32_t)r->seed + (uint32_t)i * 0x9E3779B9u);
-        key[i][1] = (uint32_t)((uint32_t)(r->seed >> 32) + (uint32_t)i * 0xBB67AE85u);
-    }
     for (int64_t g = begin; g < end; g++) {
         int64_t at = g * r->per_group, count = min_i64(r->per_group, r->n - at);
         uint32_t by[GROUP];
-        philox(by, (uint64_t)g * LANES, r->stream, key);
+        philox(by, (uint64_t)g * LANES, r->stream, &key);
         if (!r->group) { /* raw words */
             uint32_t ordered[GROUP];
             interleave(ordered, by);
@@ -227,25 +175,15 @@ void FDL_FN(rand_normal)(real *out, int64_t n, double mean, double std, uint64_t
 
 static void dropout_group(const random_args *r, real *to, const real *x, const uint32_t by[GROUP]) {
     uint32_t ordered[GROUP];
-    const vf scale = v_set1(r->b);
-#ifdef FDL_F64
-    const vi last = v_iset1(r->last_kept), flip = v_iset1(0);
-#else
-    const vi flip = v_iset1(INT32_MIN), last = v_iset1((int32_t)r->last_kept) ^ flip; /* words have no sign */
-#endif
     interleave(ordered, by);
-    UNROLL for (int i = 0; i < GROUP; i += VL) {
-        vi drop = (load_words(ordered + i) ^ flip) > last;
-        v_store(to + i, v_load(x + i) * (vf)((vi)scale & ~drop));
-    }
+    UNROLL for (int i = 0; i < GROUP; i += VL) v_store(to + i, v_load(x + i) * keep_factor(r->keep, ordered + i));
 }
 
 /* dropout: out[i] = x[i] / (1 - p) where kept, x[i] * 0 elsewhere (so NaN and inf show); out may be x.
  * The gradient is dropout(dout) with the same p, seed and stream. */
 void FDL_FN(dropout)(real *out, const real *x, int64_t n, double p, uint64_t seed, uint64_t stream) {
-    random_args r = {.group = dropout_group, .out = out, .x = x, .n = n, .per_group = GROUP, .seed = seed, .stream = stream};
-    uint64_t kept = (uint64_t)((1 - p) * 0x1p32 + 0.5); /* words that keep: 0 .. kept - 1 */
-    r.b = kept ? (real)(1 / (1 - p)) : 0;
-    r.last_kept = kept ? (uint32_t)(kept - 1) : 0;
+    keep_rule keep = keep_with(p);
+    random_args r = {.group = dropout_group, .out = out, .x = x, .n = n, .per_group = GROUP, .seed = seed, .stream = stream,
+                     .keep = &keep};
     run_random(&r);
 }

@@ -57,4 +57,31 @@ cdef extern from "fastdl.h" nogil:
         void *index
         const void *dy
         void *dx
+    ctypedef struct fdl_attention_args:
+        int64_t b, h, hk, tq, tk, d, e
+        const void *q
+        const void *k
+        const void *v
+        void *out
+        int64_t q_step[3]
+        int64_t k_step[3]
+        int64_t v_step[3]
+        int64_t out_step[3]
+        void *lse
+        const uint8_t *keep
+        const void *add
+        int64_t mask_step[4]
+        const int64_t *lengths
+        int causal
+        double scale, dropout
+        uint64_t seed, stream
+        const void *dout
+        void *dq
+        void *dk
+        void *dv
+        int64_t dout_step[3]
+        int64_t dq_step[3]
+        int64_t dk_step[3]
+        int64_t dv_step[3]
+        void *dmask
         void *scratch

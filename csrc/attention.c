@@ -1,0 +1,550 @@
+/* attention.c: softmax(scale Q K^T + mask) V, forward and backward, without a matrix of all queries by all keys.
+ *
+ * Numerics (the same on every ISA with FMA and for any number of threads):
+ *   scores      one chain of FMAs over D, from 0, on keys that were multiplied by `scale`
+ *   softmax     the row's largest score subtracted; sums by LANES and v_hsum. Up to KEYS_FWD keys at once; more in blocks of
+ *               that many, whose sums and outputs are rescaled when a larger score turns up
+ *   outputs     one chain of FMAs over the keys of a block; blocks join in order; the division by the sum comes last
+ *   backward    P = exp(score - lse). dq: a chain over the keys of a block of KEYS_BWD, blocks in order, then chunks of
+ *               keys in order. dk, dv: a chain over the queries of a block of QUERIES_BWD, blocks in order
+ * So what a mask, a length or the diagonal cuts off gives the same bits whether it is skipped or computed as zeros.
+ * Accuracy against exact arithmetic on the same inputs: that of the products, 2 n u (|a| |b|), n = D, Tk, Tq.
+ *
+ * Method: keys are packed transposed, so that vectors of a score tile run over keys; values as they are, vectors over E. A
+ * strip of a few query rows stays in L1 between the products and the softmax. Backward, a unit of work walks the
+ * blocks (keys, queries) of a head and of the query heads that share it: five products for each, P and dS in L2. Where
+ * there are few heads the keys are cut into chunks, each a unit with its own dq; these are added up at the end.
+ *
+ * Masks: a masked score is -inf whatever K holds, but 0 * NaN = NaN, so NaN and inf among masked keys, values or upstream
+ * gradients would still leak through the products. They show as NaN in the result of a unit, which is then done again,
+ * carefully: products skip masked elements. */
+#include "attention_rows.h"
+#include "gemm_tile.h"
+
+enum {
+    KEYS_FWD = 512,        /* bits: keys of a block, forward; multiple of PHILOX_GROUP */
+    KEYS_BWD = 128,        /* bits: the same, backward */
+    QUERIES_BWD = 128,     /* bits: equal to KEYS_BWD, so that blocks lie on the diagonal or off it */
+    MIN_UNITS = 8,         /* bits: heads below which keys are cut into chunks, backward, */
+    CHUNK_KEYS = 256,      /* bits: of at least so many keys */
+    STRIP_SCORES = 6144,   /* scores of a strip: half of L1 */
+    STRIP_MAX = 48,        /* rows of a strip, forward; all strips are multiples of a tile's 6 or 12 rows */
+    STRIP_CAUSAL = 12,     /* where the strip's end decides how many keys it needs */
+    STRIP_BWD = 24,
+    UNIT_ROWS = 48,        /* rows of a unit of work, forward: keys and values are packed once for all units of a head, */
+    UNIT_ROWS_LONG = 192,  /* or once for each unit where they take several blocks */
+    IN_PLACE_BYTES = 8192, /* span up to which rows at a distance are read in place, not packed: no conflicts in L1 */
+    GRAIN = 1 << 18,       /* multiply-adds worth a thread, about 5 us */
+    ROW_COST = 500         /* what a row costs beside its products, in multiply-adds */
+};
+
+/* Products ------------------------------------------------------------------------------------------------------- */
+
+/* The vector side of a product, [k][columns]: packed in panels of TILE_COLS columns, or (ld > 0) as it lies in memory */
+typedef struct vectors {
+    const real *data;
+    int64_t ld, k, columns; /* packed: k rows; columns: multiple of VL */
+} vectors;
+
+/* the row side: element (i, p) at data[i * row + p * col] */
+typedef struct rows {
+    const real *data;
+    int64_t row, col;
+} rows;
+
+/* c[m][n] (+)= a[m][k] b[first .. first + k][n], for n up to b's columns */
+static void product(real *c, int64_t ldc, rows a, const vectors *b, int64_t first, int64_t m, int64_t n, int64_t k,
+                    int accumulate) {
+    tile_args t = {.row_a = a.row, .col_a = a.col, .ldc = ldc, .k = k, .accumulate = accumulate};
+    for (int64_t column = 0; column < n; column += TILE_COLS) {
+        int64_t left = min_i64(n - column, TILE_COLS), vecs = ceil_div(left, VL);
+        if (b->ld) {
+            t.ldb = b->ld;
+            t.b = b->data + column + first * t.ldb;
+        } else {
+            t.ldb = min_i64(b->columns - column, TILE_COLS);
+            t.b = b->data + column * b->k + first * t.ldb;
+        }
+        t.last = (int)(left - (vecs - 1) * VL);
+        int64_t tiles = ceil_div(m, tile_rows((int)vecs)), each = tiles ? m / tiles : 0, taller = tiles ? m % tiles : 0;
+        t.a = a.data;
+        t.c = c + column;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t height = each + (i < taller);
+            tile_run(&t, (int)height, (int)vecs);
+            t.a += height * a.row;
+            t.c += height * ldc;
+        }
+    }
+}
+
+/* The same, in the same order, without the terms whose a is -0: the mark of what is masked. */
+static void careful_product(real *c, int64_t ldc, rows a, const vectors *b, int64_t first, int64_t m, int64_t n, int64_t k,
+                            int accumulate) {
+    const real mark = (real)-0.0;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j += VL) {
+            int width = clamp_width(n - j);
+            int64_t panel = j / TILE_COLS * TILE_COLS, ldb = b->ld ? b->ld : min_i64(b->columns - panel, TILE_COLS);
+            const real *from = b->ld ? b->data + j : b->data + panel * b->k + (j - panel);
+            vf acc = v_zero();
+            for (int64_t p = 0; p < k; p++) {
+                const real *x = a.data + i * a.row + p * a.col;
+                if (memcmp(x, &mark, sizeof mark)) acc = v_fma(v_set1(*x), v_load_n(from + (first + p) * ldb, width), acc);
+            }
+            if (accumulate) acc += v_load_n(c + i * ldc + j, width);
+            v_store_n(c + i * ldc + j, acc, width);
+        }
+}
+
+/* Packing -------------------------------------------------------------------------------------------------------- */
+
+/* x[n][k] * scale as the vector side [k][n], n padded with zeros to whole LANES */
+static vectors pack_transposed(real *out, const real *x, int64_t ld, int64_t n, int64_t k, real scale) {
+    int64_t columns = whole_lanes(n);
+    const vf factor = v_set1(scale);
+    for (int64_t j = 0; j < columns; j += VL) {
+        int64_t panel = j / TILE_COLS * TILE_COLS, width = min_i64(columns - panel, TILE_COLS);
+        real *to = out + panel * k + (j - panel);
+        const real *from = x + j * ld;
+        int count = clamp_width(n - j);
+        for (int64_t p = 0; p < k; p += VL) {
+            int depth = clamp_width(k - p);
+            vf t[VL];
+            if (count == VL && depth == VL)
+                UNROLL for (int i = 0; i < VL; i++) t[i] = v_load(from + i * ld + p) * factor;
+            else
+                UNROLL for (int i = 0; i < VL; i++) t[i] = i < count ? v_load_n(from + i * ld + p, depth) * factor : v_zero();
+            v_transpose(t);
+            UNROLL for (int i = 0; i < VL; i++)
+                if (i < depth) v_store(to + (p + i) * width, t[i]);
+        }
+    }
+    return (vectors){out, 0, k, columns};
+}
+
+INLINE int64_t padded(int64_t n) { return ceil_div(n, VL) * VL; }
+
+/* x[k][n] as the vector side: in place, or packed where its rows lie apart */
+static vectors pack_rows(real *out, const real *x, int64_t ld, int64_t k, int64_t n) {
+    if (ld > 0 && (ld == n || k * ld * (int64_t)sizeof(real) <= IN_PLACE_BYTES)) return (vectors){x, ld, k, n};
+    int64_t columns = padded(n);
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t j = 0; j < columns; j += VL) {
+            int64_t panel = j / TILE_COLS * TILE_COLS, width = min_i64(columns - panel, TILE_COLS);
+            v_store(out + panel * k + p * width + (j - panel), v_load_n(x + p * ld + j, clamp_width(n - j)));
+        }
+    return (vectors){out, 0, k, columns};
+}
+
+/* Plan ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct plan {
+    const fdl_attention_args *x;
+    dropping drop;
+    int64_t units, unit_rows, strip; /* forward: row units of a head; rows of a unit and of a strip */
+    int64_t chunks;                  /* backward: of the keys of a head */
+    int64_t scratch;                 /* elements per thread */
+    real *buffer, *partial;          /* partial: [chunks - 1][B,H,Tq,D] dq of the chunks after the first */
+    int may_mask;
+} plan;
+
+static void plan_forward(plan *p, const fdl_attention_args *x) {
+    int64_t keys = min_i64(whole_lanes(x->tk), KEYS_FWD);
+    *p = (plan){.x = x};
+    p->unit_rows = min_i64(x->tk > KEYS_FWD ? UNIT_ROWS_LONG : UNIT_ROWS, x->tq);
+    p->units = ceil_div(x->tq, p->unit_rows);
+    p->strip = x->causal ? STRIP_CAUSAL : max_i64(STRIP_CAUSAL, min_i64(STRIP_MAX, STRIP_SCORES / keys / 12 * 12));
+    p->strip = min_i64(p->strip, p->unit_rows);
+    p->scratch = whole_lanes(keys * (x->d + padded(x->e) + 1 + p->strip));
+}
+
+static void plan_backward(plan *p, const fdl_attention_args *x) {
+    int64_t keys = min_i64(whole_lanes(x->tk), KEYS_BWD), heads = x->b * x->hk;
+    *p = (plan){.x = x, .chunks = 1};
+    if (heads < MIN_UNITS) p->chunks = max_i64(1, min_i64(ceil_div(MIN_UNITS, heads), x->tk / CHUNK_KEYS));
+    int64_t block = min_i64(x->tq, QUERIES_BWD) * (keys + LANES);
+    p->scratch = whole_lanes(keys * (x->d + padded(x->d) + x->e + 1) + 2 * block + x->tq * (padded(x->d) + padded(x->e) + 1));
+}
+
+INLINE int is_empty(const fdl_attention_args *x) { return x->b <= 0 || x->h <= 0 || x->hk <= 0; }
+
+/* attention_scratch: bytes that attention_fwd, or with `backward` attention_bwd, needs for these sizes: O(Tq + Tk) */
+int64_t FDL_FN(attention_scratch)(const fdl_attention_args *args, int backward) {
+    plan p;
+    int64_t shared = 0;
+    if (is_empty(args)) return 0;
+    if (backward) {
+        plan_backward(&p, args);
+        shared = (p.chunks - 1) * args->b * args->h * args->tq * args->d;
+    } else if (args->tq > 0) {
+        plan_forward(&p, args);
+    } else {
+        return 0;
+    }
+    return (fdl_num_threads() * p.scratch + shared) * (int64_t)sizeof(real);
+}
+
+static void start(plan *p, const fdl_attention_args *x) {
+    p->buffer = x->scratch;
+    p->partial = p->buffer + fdl_num_threads() * p->scratch;
+    p->may_mask = x->causal || x->keep || x->add;
+    if (x->dropout > 0)
+        p->drop = (dropping){philox_schedule(x->seed), keep_with(x->dropout), x->stream, ceil_div(x->tk, PHILOX_GROUP)};
+}
+
+static head_mask mask_of(const fdl_attention_args *x, int64_t b, int64_t h) {
+    int64_t offset = b * x->mask_step[0] + h * x->mask_step[1];
+    return (head_mask){x->keep ? x->keep + offset : 0, x->add ? x->add + offset : 0, x->mask_step[2], x->mask_step[3]};
+}
+
+/* keys that any query of the head sees */
+static int64_t keys_of(const fdl_attention_args *x, int64_t b, const head_mask *mask) {
+    int64_t n = x->lengths ? min_i64(x->lengths[b], x->tk) : x->tk;
+    if (x->causal) n = min_i64(n, x->tq);
+    return mask->keep || mask->add ? unmasked_keys(mask, n) : n;
+}
+
+INLINE int64_t offset_of(const int64_t step[3], int64_t b, int64_t h) { return b * step[0] + h * step[1]; }
+
+/* Forward -------------------------------------------------------------------------------------------------------- */
+
+/* softmax of a strip of scores, s[n][ld]; from the second block on the outputs so far are rescaled */
+INLINE void softmax_strip(const plan *p, real *s, int64_t ld, int64_t n, int64_t row, int64_t query, int64_t first,
+                          int64_t limit, const head_mask *mask, real *buffer, real *top, real *sum, real *out, int mark) {
+    const fdl_attention_args *x = p->x;
+    const real *add = 0;
+    for (int64_t i = 0; i < n; i++, s += ld) {
+        int64_t seen = x->causal ? min_i64(limit, query + i + 1 - first) : limit;
+        if ((mask->keep || mask->add) && (i == 0 || mask->row)) add = mask_row(mask, query + i, first, limit, buffer);
+        real max = add ? mask_and_top(s, add, seen) : mask_and_top(s, 0, seen), before = top[i];
+        if (first && before > max) max = before;
+        real base = max == -INFINITY ? 0 : max;
+        real now = mark ? exp_and_sum(s, base, seen, whole_lanes(limit), 1) : exp_and_sum(s, base, seen, whole_lanes(limit), 0);
+        if (x->dropout > 0) drop_row(&p->drop, s, row + i, first, whole_lanes(limit));
+        if (first && before != max) {
+            vf factor = v_exp(v_set1(before - max));
+            real *o = out + i * x->out_step[2];
+            sum[i] *= factor[0];
+            for (int64_t j = 0; j < x->e; j += VL) {
+                int width = clamp_width(x->e - j);
+                v_store_n(o + j, v_load_n(o + j, width) * factor, width);
+            }
+        }
+        top[i] = max;
+        sum[i] = first ? sum[i] + now : now;
+    }
+}
+
+/* out /= sum, lse = top + log(sum); returns whether a result is NaN or inf */
+static int finish_rows(const fdl_attention_args *x, real *out, real *lse, const real *top, const real *sum, int64_t n) {
+    vf bad = v_zero();
+    for (int64_t i = 0; i < n; i += VL) {
+        int count = clamp_width(n - i);
+        vf total = v_load_n(sum + i, count), inverse = v_sel(total == v_zero(), total, v_set1(1) / total);
+        if (lse) {
+            vf log_sum = v_sel(total == v_zero(), v_set1(INFINITY), v_load_n(top + i, count) + v_log(total));
+            v_store_n(lse + i, log_sum, count);
+        }
+        for (int r = 0; r < count; r++) {
+            real *o = out + (i + r) * x->out_step[2];
+            vf factor = v_set1(inverse[r]);
+            for (int64_t j = 0; j < x->e; j += VL) {
+                int width = clamp_width(x->e - j);
+                vf y = v_load_n(o + j, width) * factor;
+                bad = v_fma(y, v_zero(), bad);
+                v_store_n(o + j, y, width);
+            }
+        }
+    }
+    for (int i = 0; i < VL; i++)
+        if (bad[i] != 0) return 1;
+    return 0;
+}
+
+static void clear_rows(real *x, int64_t step, int64_t n, int64_t columns) {
+    for (int64_t i = 0; i < n; i++) memset(x + i * step, 0, columns * sizeof(real));
+}
+
+typedef struct packed_head {
+    int64_t b, hk; /* whose keys and values are packed; -1: nobody's */
+    vectors k, v;
+} packed_head;
+
+/* Queries [begin, end) of a head. Returns whether the result holds NaN or inf. */
+static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h, int64_t begin, int64_t end, real *scratch,
+                        int careful) {
+    const fdl_attention_args *x = p->x;
+    int64_t hk = h / (x->h / x->hk), n = end - begin, row = (b * x->h + h) * x->tq + begin;
+    int64_t block = min_i64(whole_lanes(x->tk), KEYS_FWD);
+    real *k_packed = scratch, *v_packed = k_packed + block * x->d, *buffer = v_packed + block * padded(x->e);
+    real *s = buffer + block, top[UNIT_ROWS_LONG], sum[UNIT_ROWS_LONG] = {0};
+    const real *q = x->q + offset_of(x->q_step, b, h) + begin * x->q_step[2];
+    const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
+    real *out = x->out + offset_of(x->out_step, b, h) + begin * x->out_step[2];
+    head_mask mask = mask_of(x, b, h);
+    int64_t keys = keys_of(x, b, &mask);
+    if (x->causal) keys = min_i64(keys, end);
+    if (keys <= 0) clear_rows(out, x->out_step[2], n, x->e);
+    for (int64_t first = 0; first < keys; first += KEYS_FWD) {
+        if (packed->b != b || packed->hk != hk) {
+            int shared = x->tk <= KEYS_FWD; /* by all units of the head */
+            int64_t count = min_i64((shared ? x->tk : keys) - first, KEYS_FWD);
+            if (x->lengths) count = min_i64(count, x->lengths[b] - first);
+            packed->k = pack_transposed(k_packed, k + first * x->k_step[2], x->k_step[2], count, x->d, (real)x->scale);
+            packed->v = pack_rows(v_packed, v + first * x->v_step[2], x->v_step[2], count, x->e);
+            if (shared) packed->b = b, packed->hk = hk;
+        }
+        for (int64_t i = 0; i < n; i += p->strip) {
+            int64_t count = min_i64(p->strip, n - i), limit = min_i64(keys - first, KEYS_FWD);
+            if (x->causal) limit = min_i64(limit, begin + i + count - first);
+            if (limit <= 0) continue;
+            int64_t ld = whole_lanes(limit);
+            product(s, ld, (rows){q + i * x->q_step[2], x->q_step[2], 1}, &packed->k, 0, count, ld, x->d, 0);
+            softmax_strip(p, s, ld, count, row + i, begin + i, first, limit, &mask, buffer, top + i, sum + i,
+                          out + i * x->out_step[2], careful);
+            (careful ? careful_product : product)(out + i * x->out_step[2], x->out_step[2], (rows){s, ld, 1}, &packed->v, 0,
+                                                  count, x->e, limit, first > 0);
+        }
+    }
+    return finish_rows(x, out, x->lse ? x->lse + row : 0, top, sum, n);
+}
+
+static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const plan *p = ctx;
+    const fdl_attention_args *x = p->x;
+    packed_head packed = {.b = -1};
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t head = unit / p->units, b = head / x->h, h = head % x->h, first = unit % p->units * p->unit_rows;
+        int64_t last = min_i64(first + p->unit_rows, x->tq);
+        real *scratch = p->buffer + thread * p->scratch;
+        if (forward_rows(p, &packed, b, h, first, last, scratch, 0) && p->may_mask)
+            forward_rows(p, &packed, b, h, first, last, scratch, 1);
+    }
+}
+
+INLINE int64_t unit_grain(const fdl_attention_args *x, int64_t rows) {
+    int64_t cost = rows * (min_i64(x->tk, 1 << 20) * (x->d + x->e) / (x->causal ? 2 : 1) + ROW_COST);
+    return GRAIN / cost + 1;
+}
+
+/* attention_fwd: out = softmax(scale q k^T + mask) v, after dropout of the softmax
+ *   arguments and shapes: fdl_attention_args; saved: out and lse
+ * Queries whose keys are all masked give zeros. Threads: heads and blocks of queries. */
+void FDL_FN(attention_fwd)(const fdl_attention_args *args) {
+    plan p;
+    if (is_empty(args) || args->tq <= 0) return;
+    plan_forward(&p, args);
+    start(&p, args);
+    int64_t units = args->b * args->h * p.units;
+    fdl_parallel_for(units, unit_grain(args, p.unit_rows), forward_task, &p);
+}
+
+/* Backward ------------------------------------------------------------------------------------------------------- */
+
+/* one query head and its chunk's dq */
+typedef struct query_head {
+    const real *q, *out, *dout, *lse;
+    real *dq, *dmask;
+    int64_t dq_step, row; /* row: number of its first query among all */
+    vectors q_rows, dout_rows;
+    head_mask mask;
+} query_head;
+
+typedef struct workspace {
+    real *k_packed, *v_packed, *k_rows, *buffer, *p, *ds, *q, *dout, *delta;
+    int64_t ld;
+} workspace;
+
+static workspace lay_out(const fdl_attention_args *x, real *scratch) {
+    int64_t keys = min_i64(whole_lanes(x->tk), KEYS_BWD), queries = min_i64(x->tq, QUERIES_BWD);
+    workspace w = {.ld = keys + LANES}; /* not a multiple of 4 KB in any size */
+    w.k_packed = scratch;
+    w.v_packed = w.k_packed + keys * x->d;
+    w.p = w.v_packed + keys * x->e;
+    w.ds = w.p + queries * w.ld;
+    w.k_rows = w.ds + queries * w.ld;
+    w.buffer = w.k_rows + keys * padded(x->d);
+    w.q = w.buffer + keys;
+    w.dout = w.q + x->tq * padded(x->d);
+    w.delta = w.dout + x->tq * padded(x->e);
+    return w;
+}
+
+/* delta[i] = sum of dout[i] * out[i] */
+static void row_products(const fdl_attention_args *x, const query_head *g, real *delta) {
+    for (int64_t i = 0; i < x->tq; i++) {
+        const real *a = g->dout + i * x->dout_step[2], *b = g->out + i * x->out_step[2];
+        vf sum[NV] = {0};
+        for (int64_t j = 0; j < x->e; j += LANES)
+            UNROLL for (int k = 0; k < NV; k++) {
+                int width = clamp_width(x->e - j - k * VL);
+                sum[k] = v_fma(v_load_n(a + j + k * VL, width), v_load_n(b + j + k * VL, width), sum[k]);
+            }
+        delta[i] = v_hsum(sum);
+    }
+}
+
+/* Queries [query, query + count) and keys [first, first + keys): P and dS into w->p and w->ds, dq written or added to. */
+static void block_rows(const plan *p, const workspace *w, const query_head *g, const vectors *k_packed, const vectors *v_packed,
+                       const vectors *k_rows, int64_t query, int64_t count, int64_t first, int64_t keys, int accumulate,
+                       int careful) {
+    const fdl_attention_args *x = p->x;
+    row_grad r = {.drop = x->dropout > 0 ? &p->drop : 0, .first = first, .scale = (real)x->scale};
+    for (int64_t i = 0; i < count; i += STRIP_BWD) {
+        int64_t n = min_i64(STRIP_BWD, count - i), from = query + i, limit = keys;
+        if (x->causal) limit = min_i64(limit, from + n - first);
+        real *s = w->p + i * w->ld, *ds = w->ds + i * w->ld;
+        r.width = whole_lanes(limit);
+        product(s, w->ld, (rows){g->q + from * x->q_step[2], x->q_step[2], 1}, k_packed, 0, n, r.width, x->d, 0);
+        product(ds, w->ld, (rows){g->dout + from * x->dout_step[2], x->dout_step[2], 1}, v_packed, 0, n, r.width, x->e, 0);
+        for (int64_t j = 0; j < n; j++) {
+            r.p = s + j * w->ld, r.ds = ds + j * w->ld;
+            r.row = g->row + from + j;
+            r.limit = x->causal ? min_i64(limit, from + j + 1 - first) : limit;
+            r.lse = g->lse[from + j], r.delta = w->delta[from + j];
+            if ((g->mask.keep || g->mask.add) && (j == 0 || g->mask.row))
+                r.add = mask_row(&g->mask, from + j, first, limit, w->buffer);
+            r.dmask = g->dmask ? g->dmask + (from + j) * x->tk + first : 0;
+            (careful ? softmax_grad_row_marked : softmax_grad_row)(&r);
+        }
+        (careful ? careful_product : product)(g->dq + from * g->dq_step, g->dq_step, (rows){ds, w->ld, 1}, k_rows, 0, n, x->d,
+                                              limit, accumulate);
+    }
+}
+
+/* Keys [chunk_first, chunk_end) of a key head against all queries of the `query heads` that share it */
+static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t hk, int64_t chunk, int64_t chunk_first,
+                          int64_t chunk_end, int careful) {
+    const fdl_attention_args *x = p->x;
+    const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
+    real *dk = x->dk + offset_of(x->dk_step, b, hk), *dv = x->dv + offset_of(x->dv_step, b, hk);
+    int64_t shared = x->h / x->hk;
+    for (int64_t member = 0; member < shared; member++) {
+        int64_t h = hk * shared + member, row = (b * x->h + h) * x->tq;
+        query_head g = {.q = x->q + offset_of(x->q_step, b, h), .out = x->out + offset_of(x->out_step, b, h),
+                        .dout = x->dout + offset_of(x->dout_step, b, h), .lse = x->lse + row, .row = row,
+                        .mask = mask_of(x, b, h), .dmask = x->dmask ? x->dmask + row * x->tk : 0};
+        g.dq = chunk ? p->partial + ((chunk - 1) * x->b * x->h * x->tq + row) * x->d : x->dq + offset_of(x->dq_step, b, h);
+        g.dq_step = chunk ? x->d : x->dq_step[2];
+        int64_t keys = keys_of(x, b, &g.mask);
+        if (keys <= chunk_first) clear_rows(g.dq, g.dq_step, x->tq, x->d);
+        else {
+            row_products(x, &g, w->delta);
+            g.q_rows = pack_rows(w->q, g.q, x->q_step[2], x->tq, x->d);
+            g.dout_rows = pack_rows(w->dout, g.dout, x->dout_step[2], x->tq, x->e);
+            if (x->causal && chunk) clear_rows(g.dq, g.dq_step, min_i64(chunk_first, x->tq), x->d);
+        }
+        for (int64_t first = chunk_first; first < chunk_end; first += KEYS_BWD) {
+            int64_t end = min_i64(first + KEYS_BWD, chunk_end), n = min_i64(end, keys) - first, begun = member > 0;
+            real *dk_block = dk + first * x->dk_step[2], *dv_block = dv + first * x->dv_step[2];
+            if (!member && n < end - first) { /* what nobody sees */
+                int64_t none = max_i64(n, 0);
+                clear_rows(dk_block + none * x->dk_step[2], x->dk_step[2], end - first - none, x->d);
+                clear_rows(dv_block + none * x->dv_step[2], x->dv_step[2], end - first - none, x->e);
+            }
+            if (n <= 0) continue;
+            vectors k_packed = pack_transposed(w->k_packed, k + first * x->k_step[2], x->k_step[2], n, x->d, (real)x->scale);
+            vectors v_packed = pack_transposed(w->v_packed, v + first * x->v_step[2], x->v_step[2], n, x->e, 1);
+            vectors k_rows = pack_rows(w->k_rows, k + first * x->k_step[2], x->k_step[2], n, x->d);
+            for (int64_t query = x->causal ? first : 0; query < x->tq; query += QUERIES_BWD) {
+                int64_t count = min_i64(QUERIES_BWD, x->tq - query);
+                block_rows(p, w, &g, &k_packed, &v_packed, &k_rows, query, count, first, n, first > chunk_first, careful);
+                int64_t step = x->causal && query == first ? STRIP_BWD : n; /* on the diagonal, keys are seen late */
+                for (int64_t j = 0; j < n; j += step) {
+                    int64_t width = min_i64(step, n - j), late = step < n ? j : 0;
+                    rows pt = {w->p + late * w->ld + j, 1, w->ld}, dst = {w->ds + late * w->ld + j, 1, w->ld};
+                    (careful ? careful_product : product)(dv_block + j * x->dv_step[2], x->dv_step[2], pt, &g.dout_rows,
+                                                          query + late, width, x->e, count - late, (int)begun);
+                    (careful ? careful_product : product)(dk_block + j * x->dk_step[2], x->dk_step[2], dst, &g.q_rows,
+                                                          query + late, width, x->d, count - late, (int)begun);
+                }
+                begun = 1;
+            }
+        }
+    }
+}
+
+static int any_bad(const real *x, int64_t step, int64_t n, int64_t columns) {
+    vf bad = v_zero();
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < columns; j += VL)
+            bad = v_fma(v_load_n(x + i * step + j, clamp_width(columns - j)), v_zero(), bad);
+    for (int i = 0; i < VL; i++)
+        if (bad[i] != 0) return 1;
+    return 0;
+}
+
+/* whether a gradient that the unit wrote is NaN or inf */
+static int unit_is_bad(const plan *p, int64_t b, int64_t hk, int64_t chunk, int64_t first, int64_t end) {
+    const fdl_attention_args *x = p->x;
+    int64_t shared = x->h / x->hk;
+    if (any_bad(x->dk + offset_of(x->dk_step, b, hk) + first * x->dk_step[2], x->dk_step[2], end - first, x->d)) return 1;
+    if (any_bad(x->dv + offset_of(x->dv_step, b, hk) + first * x->dv_step[2], x->dv_step[2], end - first, x->e)) return 1;
+    for (int64_t h = hk * shared; h < (hk + 1) * shared; h++) {
+        const real *dq = chunk ? p->partial + ((chunk - 1) * x->b * x->h * x->tq + (b * x->h + h) * x->tq) * x->d
+                               : x->dq + offset_of(x->dq_step, b, h);
+        if (any_bad(dq, chunk ? x->d : x->dq_step[2], x->tq, x->d)) return 1;
+    }
+    return 0;
+}
+
+static void backward_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const plan *p = ctx;
+    const fdl_attention_args *x = p->x;
+    workspace w = lay_out(x, p->buffer + thread * p->scratch);
+    int64_t blocks = ceil_div(x->tk, KEYS_BWD);
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t head = unit / p->chunks, chunk = unit % p->chunks, b = head / x->hk, hk = head % x->hk;
+        int64_t first = blocks * chunk / p->chunks * KEYS_BWD;
+        int64_t last = min_i64(blocks * (chunk + 1) / p->chunks * KEYS_BWD, x->tk);
+        backward_unit(p, &w, b, hk, chunk, first, last, 0);
+        if (p->may_mask && unit_is_bad(p, b, hk, chunk, first, last)) backward_unit(p, &w, b, hk, chunk, first, last, 1);
+    }
+}
+
+/* dq += the other chunks' parts, one after another; a unit is a row */
+static void join_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const plan *p = ctx;
+    const fdl_attention_args *x = p->x;
+    int64_t all = x->b * x->h * x->tq;
+    (void)thread;
+    for (int64_t row = begin; row < end; row++) {
+        int64_t head = row / x->tq, i = row % x->tq;
+        real *dq = x->dq + offset_of(x->dq_step, head / x->h, head % x->h) + i * x->dq_step[2];
+        for (int64_t j = 0; j < x->d; j += VL) {
+            int width = clamp_width(x->d - j);
+            vf sum = v_load_n(dq + j, width);
+            for (int64_t c = 0; c < p->chunks - 1; c++) sum += v_load_n(p->partial + (c * all + row) * x->d + j, width);
+            v_store_n(dq + j, sum, width);
+        }
+    }
+}
+
+/* attention_bwd: with P the softmax, F the dropout's factors (1 without) and delta[i] = sum_e dout[i,e] out[i,e]
+ *   dv = (P F)^T dout;  dS = P (F (dout v^T) - delta);  dq = scale dS k;  dk = scale dS^T q;  dmask = dS
+ *   arguments and shapes: fdl_attention_args; P comes again from the scores and lse, F from the stream
+ * Queries whose keys are all masked, and keys that nobody sees, get zeros. Threads: heads and chunks of their keys. */
+void FDL_FN(attention_bwd)(const fdl_attention_args *args) {
+    plan p;
+    if (is_empty(args)) return;
+    plan_backward(&p, args);
+    start(&p, args);
+    int64_t shared = args->h / args->hk;
+    fdl_parallel_for(args->b * args->hk * p.chunks, unit_grain(args, 5 * shared * args->tq / (2 * p.chunks)), backward_task, &p);
+    if (p.chunks > 1) fdl_parallel_for(args->b * args->h * args->tq, GRAIN / 8 / (args->d + 1) + 1, join_task, &p);
+}
+
+/* Dropout -------------------------------------------------------------------------------------------------------- */
+
+/* attention_dropout: the factors F of the two above, for those who compose attention of single operators
+ *   factor  [rows, Tk]  out    1 / (1 - p) where kept, 0 elsewhere; rows: (b * H + h) * Tq + i */
+void FDL_FN(attention_dropout)(real *factor, int64_t rows, int64_t tk, double p, uint64_t seed, uint64_t stream) {
+    dropping d = {philox_schedule(seed), keep_with(p), stream, ceil_div(tk, PHILOX_GROUP)};
+    uint32_t words[PHILOX_GROUP];
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t j = 0; j < tk; j += VL) {
+            if (j % PHILOX_GROUP == 0) drop_words(&d, row, j, words);
+            v_store_n(factor + row * tk + j, keep_factor(&d.rule, words + j % PHILOX_GROUP), clamp_width(tk - j));
+        }
+}

@@ -1,0 +1,183 @@
+/* attention_rows.h: what happens to rows of scores between the matrix products of attention.c: masks, softmax, dropout,
+ * and the gradient of these. A row is a run of keys [first, first + limit) of one query; rows are padded to whole LANES,
+ * and what lies beyond `limit` becomes 0. */
+#ifndef FDL_ATTENTION_ROWS_H
+#define FDL_ATTENTION_ROWS_H
+#include "fastdl.h"
+#include "philox.h"
+#include "vecmath.h"
+
+INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+INLINE int64_t whole_lanes(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
+
+/* Masks ---------------------------------------------------------------------------------------------------------- */
+
+/* of one head: `keep` bytes (0: masked) or `add` (-inf: masked), element (i, j) at i * row + j * col */
+typedef struct head_mask {
+    const uint8_t *keep;
+    const real *add;
+    int64_t row, col;
+} head_mask;
+
+typedef uint8_t bytes __attribute__((vector_size(VL)));
+
+/* What is added to the scores of query i and keys [first, first + n): a pointer into the mask, or `buffer` filled. */
+static const real *mask_row(const head_mask *m, int64_t i, int64_t first, int64_t n, real *buffer) {
+    int64_t j = 0;
+    if (m->add) {
+        const real *add = m->add + i * m->row + first * m->col;
+        if (m->col == 1) return add;
+        for (; j < n; j++) buffer[j] = add[j * m->col];
+        return buffer;
+    }
+    const uint8_t *keep = m->keep + i * m->row + first * m->col;
+    if (m->col == 1)
+        for (; j + VL <= n; j += VL) {
+            bytes b;
+            memcpy(&b, keep + j, sizeof b);
+            v_store(buffer + j, v_sel(__builtin_convertvector(b, vi) != 0, v_zero(), v_set1(-INFINITY)));
+        }
+    for (; j < n; j++) buffer[j] = keep[j * m->col] ? 0 : -INFINITY;
+    return buffer;
+}
+
+/* Keys [0, n) without the masked ones at the end, for a mask that is the same for all queries. */
+static int64_t unmasked_keys(const head_mask *m, int64_t n) {
+    if (m->row) return n;
+    if (m->keep)
+        while (n > 0 && !m->keep[(n - 1) * m->col]) n--;
+    else if (m->add)
+        while (n > 0 && m->add[(n - 1) * m->col] == -INFINITY) n--;
+    return n;
+}
+
+/* x plus the mask's entry; -inf replaces x, whatever it is */
+INLINE vf masked(vf x, vf add) { return v_sel(add == v_set1(-INFINITY), add, x + add); }
+
+/* VL scores from key j of a row on; `whole`: none of them is beyond limit */
+INLINE vf masked_scores(const real *s, const real *add, int64_t j, int64_t limit, const int whole) {
+    vf x = v_load(s + j);
+    if (whole) return add ? masked(x, v_load(add + j)) : x;
+    int width = clamp_width(limit - j);
+    if (add) x = masked(x, v_load_n(add + j, width));
+    return v_sel(v_lane_index() < v_iset1(width), x, v_set1(-INFINITY));
+}
+
+/* Forward -------------------------------------------------------------------------------------------------------- */
+
+/* Masks the row in place and returns its largest score. */
+INLINE real mask_and_top(real *s, const real *add, int64_t limit) {
+    vf top[NV];
+    int64_t j = 0;
+    UNROLL for (int k = 0; k < NV; k++) top[k] = v_set1(-INFINITY);
+    for (; j + LANES <= limit; j += LANES)
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf x = masked_scores(s, add, j + k * VL, limit, 1);
+            if (add) v_store(s + j + k * VL, x);
+            top[k] = v_top(top[k], x);
+        }
+    if (j < limit)
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf x = masked_scores(s, add, j + k * VL, limit, 0);
+            v_store(s + j + k * VL, x);
+            top[k] = v_top(top[k], x);
+        }
+    return v_htop(top);
+}
+
+/* s = exp(s - top), masked scores (-inf) become 0, with the sign bit set for `mark`; returns the sum. */
+INLINE real exp_and_sum(real *s, real top, int64_t limit, int64_t width, const int mark) {
+    vf sum[NV] = {0}, max = v_set1(top);
+    int64_t j = 0, end = whole_lanes(limit);
+    for (; j < end; j += LANES)
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf x = v_load(s + j + k * VL), e = v_exp_nonpositive(x - max);
+            if (mark) e = v_sel(x == v_set1(-INFINITY), v_set1((real)-0.0), e);
+            sum[k] += e;
+            v_store(s + j + k * VL, e);
+        }
+    for (; j < width; j += VL) v_store(s + j, mark ? v_set1((real)-0.0) : v_zero());
+    return v_hsum(sum);
+}
+
+/* Dropout -------------------------------------------------------------------------------------------------------- */
+
+/* Element j of row r is kept by word 64 (r * ceil(Tk / 64) + j / 64) + .. of the stream: lane j % 16 of the counters, word
+ * j / 16 % 4 of each. Rows are numbered (b * H + h) * Tq + i. */
+typedef struct dropping {
+    philox_keys key;
+    keep_rule rule;
+    uint64_t stream;
+    int64_t groups; /* of a row */
+} dropping;
+
+INLINE void drop_words(const dropping *d, int64_t row, int64_t j, uint32_t words[PHILOX_GROUP]) {
+    philox(words, (uint64_t)(row * d->groups + j / PHILOX_GROUP) * LANES, d->stream, &d->key);
+}
+
+/* p *= factor for the keys [first, first + width), first a multiple of PHILOX_GROUP */
+static void drop_row(const dropping *d, real *p, int64_t row, int64_t first, int64_t width) {
+    uint32_t words[PHILOX_GROUP];
+    for (int64_t j = 0; j < width; j += PHILOX_GROUP) {
+        drop_words(d, row, first + j, words);
+        for (int64_t i = 0, n = min_i64(PHILOX_GROUP, width - j); i < n; i += VL)
+            v_store(p + j + i, v_load(p + j + i) * keep_factor(&d->rule, words + i));
+    }
+}
+
+/* Backward ------------------------------------------------------------------------------------------------------- */
+
+typedef struct row_grad {
+    real *p, *ds;         /* in: scores and dP; out: P (after dropout) and dS * scale */
+    const real *add;      /* of the mask, or NULL */
+    real *dmask;          /* out: dS, or NULL */
+    const dropping *drop; /* or NULL */
+    int64_t row, first, limit, width;
+    real lse, delta, scale; /* delta = sum of dO * O */
+} row_grad;
+
+/* VL keys from j on: P = exp(s - lse), dS = P (dP - delta) */
+INLINE void softmax_grad(const row_grad *g, int64_t j, const uint32_t *words, const int whole, const int mark) {
+    vf x = masked_scores(g->p, g->add, j, g->limit, whole), dp = v_load(g->ds + j);
+    vf p = v_exp_nonpositive(x - v_set1(g->lse)), kept = p;
+    if (words) {
+        vf factor = keep_factor(&g->drop->rule, words);
+        kept = p * factor;
+        dp *= factor;
+    }
+    vf ds = p * (dp - v_set1(g->delta)), scaled = ds * v_set1(g->scale);
+    if (mark) {
+        vi out = x == v_set1(-INFINITY);
+        kept = v_sel(out, v_set1((real)-0.0), kept);
+        scaled = v_sel(out, v_set1((real)-0.0), scaled);
+        ds = v_sel(out, v_zero(), ds);
+    }
+    if (g->dmask) v_store_n(g->dmask + j, ds, clamp_width(g->limit - j));
+    v_store(g->p + j, kept);
+    v_store(g->ds + j, scaled);
+}
+
+INLINE void grad_row(const row_grad *g, const int mark) {
+    int64_t j = 0, end = whole_lanes(g->limit);
+    uint32_t words[PHILOX_GROUP];
+    for (; j < end; j += LANES) {
+        if (g->drop && j % PHILOX_GROUP == 0) drop_words(g->drop, g->row, g->first + j, words);
+        const uint32_t *w = g->drop ? words + j % PHILOX_GROUP : 0;
+        if (j + LANES <= g->limit)
+            UNROLL for (int k = 0; k < NV; k++) softmax_grad(g, j + k * VL, w ? w + k * VL : 0, 1, mark);
+        else
+            UNROLL for (int k = 0; k < NV; k++) softmax_grad(g, j + k * VL, w ? w + k * VL : 0, 0, mark);
+    }
+    for (; j < g->width; j += VL) {
+        v_store(g->p + j, mark ? v_set1((real)-0.0) : v_zero());
+        v_store(g->ds + j, mark ? v_set1((real)-0.0) : v_zero());
+    }
+}
+/* out of line: gcc 12 fails on them inlined, for vectors of two doubles */
+static __attribute__((noinline)) void softmax_grad_row(const row_grad *g) { grad_row(g, 0); }
+static __attribute__((noinline)) void softmax_grad_row_marked(const row_grad *g) { grad_row(g, 1); }
+
+#endif

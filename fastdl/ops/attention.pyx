@@ -1,0 +1,480 @@
+"""Scaled dot-product attention: softmax(scale Q K^T + mask) V as one operator, and for one packed projection.
+
+No matrix of all queries by all keys is stored: the kernel keeps one number per query and computes the rest again for the
+gradients. Second derivatives are composed of recorded operators, which do store such matrices.
+"""
+
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
+from numpy cimport ndarray, npy_intp
+
+import numpy as np
+
+from .random import next_stream
+from .shape import repeat_interleave, stack
+
+from .._kernels cimport Scratch, fdl_attention_args, fdl_table, scratch
+from .._tensor cimport (Node, Tensor, attach, cast_copy, contiguous, edge, empty, grad_enabled, is_fast, kernels, wants, wrap)
+from .common cimport MAX_DIMS, expand_to, shape_of, strided, strides_for, sum_to, to_type
+from .matmul cimport matmul_
+
+cnp.import_array()
+
+cdef enum:
+    GIL_PRODUCTS = 1 << 14      # multiply-adds from which the kernels run without the GIL: a few us
+
+
+# Operands ---------------------------------------------------------------------------------------------------------
+
+cdef bint steps_of(ndarray a, bint heads, int64_t *step) noexcept:
+    """Fills step with the strides of batch, head and row of a[.., T, D], in elements; False if the layout needs a copy.
+    heads: whether there is a dimension of heads."""
+    cdef int n = cnp.PyArray_NDIM(a), last = n - 3, i
+    cdef npy_intp *dims = cnp.PyArray_DIMS(a)
+    cdef npy_intp *strides = cnp.PyArray_STRIDES(a)
+    cdef int64_t item = cnp.PyArray_ITEMSIZE(a)
+    if not cnp.PyArray_ISBEHAVED_RO(a) or (strides[n - 1] != item and dims[n - 1] > 1):
+        return False
+    step[0] = step[1] = 0
+    step[2] = strides[n - 2] // item
+    if heads:
+        step[1] = strides[last] // item
+        last -= 1
+    if last >= 0:
+        step[0] = strides[last] // item
+        for i in range(last):  # batch dimensions are walked as one
+            if dims[i] != 1 and strides[i] != strides[i + 1] * dims[i + 1]:
+                return False
+    return True
+
+
+cdef Tensor prepared(Tensor x, bint heads, int64_t *step):
+    """x or a contiguous copy; fills step."""
+    if not steps_of(x.a, heads, step):
+        x = cast_copy(x, cnp.PyArray_TYPE(x.a))
+        steps_of(x.a, heads, step)
+    return x
+
+
+cdef Tensor with_heads_inside(tuple lead, int64_t t, int64_t d, bint heads, int typenum):
+    """A new tensor [.., H, T, D] whose memory is laid out [.., T, H, D]."""
+    cdef npy_intp shape[MAX_DIMS]
+    cdef npy_intp strides[MAX_DIMS]
+    cdef int n = <int> len(lead), i
+    cdef Tensor out
+    cdef npy_intp *own
+    for i in range(n):
+        shape[i] = lead[i]
+    shape[n], shape[n + 1] = t, d
+    if not heads:
+        return empty(n + 2, shape, typenum)
+    shape[n - 1], shape[n] = t, lead[n - 1]
+    out = empty(n + 2, shape, typenum)
+    own = cnp.PyArray_STRIDES(out.a)
+    for i in range(n + 2):
+        strides[i] = own[i]
+    shape[n - 1], shape[n] = shape[n], shape[n - 1]
+    strides[n - 1], strides[n] = strides[n], strides[n - 1]
+    return wrap(strided(out.a, n + 2, shape, strides))
+
+
+cdef Tensor usable_mask(Tensor mask, tuple shape, bint heads, int64_t *step):
+    """The mask, or a copy that it takes one batch stride to walk; fills step: batch, head, query, key."""
+    cdef int64_t strides[MAX_DIMS]
+    cdef int n = <int> len(shape), last, i
+    if cnp.PyArray_ISBEHAVED_RO(mask.a):
+        last = n - (4 if heads else 3)
+        strides_for(mask.a, n, strides)
+        step[2], step[3] = strides[n - 2], strides[n - 1]
+        step[1] = strides[n - 3] if heads else 0
+        step[0] = strides[last] if last >= 0 else 0
+        for i in range(last):
+            if shape[i] != 1 and strides[i] != strides[i + 1] * <int64_t> shape[i + 1]:
+                break
+        else:
+            return mask
+    return usable_mask(wrap(np.ascontiguousarray(np.broadcast_to(mask.a, shape))), shape, heads, step)
+
+
+cdef int run(fdl_attention_args *args, int typenum, bint backward) except -1:
+    cdef const fdl_table *K = kernels(typenum)
+    cdef Scratch work = scratch(K.attention_scratch(args, backward))
+    args.scratch = work.data
+    if args.b * args.h * args.tq * args.tk * (args.d + args.e) < GIL_PRODUCTS:
+        if backward:
+            K.attention_bwd(args)
+        else:
+            K.attention_fwd(args)
+    else:
+        with nogil:
+            if backward:
+                K.attention_bwd(args)
+            else:
+                K.attention_fwd(args)
+    return 0
+
+
+# The node ---------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class ScaledDotProductAttentionBackward0(Node):
+    """out = (P F) v, P = softmax(scale q k^T + mask), F the dropout's factors:
+    dv = (P F)^T g;  dS = P (F (g v^T) - sum(g out));  dq = scale dS k;  dk = scale dS^T q;  dmask = dS"""
+    cdef fdl_attention_args args    # sizes, strides and flags of the call; pointers are set anew
+    cdef Tensor lse, mask           # mask: as the kernel reads it
+    cdef tuple mask_shape
+    cdef Py_ssize_t mask_version
+    cdef ndarray lengths
+    cdef tuple lead                 # leading dimensions of q
+    cdef bint heads, packed         # packed: saved 0 is [B, T, 3, H, D], not 0 q, 1 k, 2 v; saved 3: out
+
+    cdef void free(self):
+        self.lse = self.mask = None
+        Node.free(self)
+
+    cdef int use_mask(self) except -1:
+        if self.mask is None:
+            return 0
+        if self.mask.storage.version != self.mask_version:
+            raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace "
+                               f"operation: the mask of shape {tuple(self.mask.shape)} of {self.name()}")
+        self.point_to_mask()
+        return 0
+
+    cdef void point_to_mask(self) noexcept:
+        if cnp.PyArray_TYPE(self.mask.a) == cnp.NPY_BOOL:
+            self.args.keep = <const uint8_t *> cnp.PyArray_DATA(self.mask.a)
+        else:
+            self.args.add = cnp.PyArray_DATA(self.mask.a)
+
+    cdef Tensor forward(self, Tensor out, bint record):
+        """Runs the kernel into `out`; inputs are set."""
+        cdef npy_intp count = self.args.b * self.args.h * self.args.tq
+        cdef int typenum = cnp.PyArray_TYPE(out.a)
+        if self.mask is not None:
+            self.point_to_mask()
+        if self.lengths is not None:
+            self.args.lengths = <const int64_t *> cnp.PyArray_DATA(self.lengths)
+        if record:
+            self.lse = empty(1, &count, typenum)
+            self.args.lse = cnp.PyArray_DATA(self.lse.a)
+        self.args.out = cnp.PyArray_DATA(out.a)
+        run(&self.args, typenum, False)
+        return out
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor q = self.saved(0), k, v, out = self.saved(3), dq, dk, dv, dmask = None
+        cdef int typenum = cnp.PyArray_TYPE(q.a)
+        cdef fdl_attention_args *args = &self.args
+        cdef tuple lead_k
+        cdef int64_t part
+        self.use_mask()
+        if grad_enabled():
+            return self.composed(g)
+        args.out, args.lse = cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(self.lse.a)
+        if self.packed:
+            g, q = prepared(g, 0, args.dout_step), contiguous(q)
+            args.dout_step[1] = args.e
+            args.dout = cnp.PyArray_DATA(g.a)
+            dq = empty(3, cnp.PyArray_DIMS(q.a), typenum)
+            part = args.h * args.d * cnp.PyArray_ITEMSIZE(q.a)
+            self.point_to_packed(q)
+            args.dq = cnp.PyArray_DATA(dq.a)
+            args.dk, args.dv = <char *> args.dq + part, <char *> args.dq + 2 * part
+            packed_steps(args, args.dq_step, args.dk_step, args.dv_step, 3 * args.h * args.d)
+            run(args, typenum, True)
+            return dq
+        k, v = self.saved(1), self.saved(2)
+        lead_k = shape_of(k)[:-2]
+        q, k, v = (prepared(q, self.heads, args.q_step), prepared(k, self.heads, args.k_step),
+                   prepared(v, self.heads, args.v_step))
+        g = prepared(g, self.heads, args.dout_step)
+        dq = with_heads_inside(self.lead, args.tq, args.d, self.heads, typenum)
+        dk = with_heads_inside(lead_k, args.tk, args.d, self.heads, typenum)
+        dv = with_heads_inside(lead_k, args.tk, args.e, self.heads, typenum)
+        steps_of(dq.a, self.heads, args.dq_step)
+        steps_of(dk.a, self.heads, args.dk_step)
+        steps_of(dv.a, self.heads, args.dv_step)
+        args.q, args.k, args.v = cnp.PyArray_DATA(q.a), cnp.PyArray_DATA(k.a), cnp.PyArray_DATA(v.a)
+        args.dq, args.dk, args.dv = cnp.PyArray_DATA(dq.a), cnp.PyArray_DATA(dk.a), cnp.PyArray_DATA(dv.a)
+        args.dout, args.dmask = cnp.PyArray_DATA(g.a), NULL
+        if len(self.edges) > 3 and self.edges[3] is not None:
+            dmask = self.new_mask_gradient(typenum)
+            args.dmask = cnp.PyArray_DATA(dmask.a)
+        run(args, typenum, True)
+        if len(self.edges) == 3:
+            return dq, dk, dv
+        return dq, dk, dv, None if dmask is None else sum_to(dmask, self.mask_shape)
+
+    cdef void point_to_packed(self, Tensor qkv) noexcept:
+        cdef int64_t part = self.args.h * self.args.d * cnp.PyArray_ITEMSIZE(qkv.a)
+        self.args.q = cnp.PyArray_DATA(qkv.a)
+        self.args.k, self.args.v = <char *> self.args.q + part, <char *> self.args.q + 2 * part
+
+    cdef Tensor new_mask_gradient(self, int typenum):
+        cdef npy_intp shape[MAX_DIMS]
+        cdef int n = <int> len(self.lead), i
+        cdef Tensor x
+        for i in range(n):
+            shape[i] = self.lead[i]
+        shape[n], shape[n + 1] = self.args.tq, self.args.tk
+        x = empty(n + 2, shape, typenum)
+        memset(cnp.PyArray_DATA(x.a), 0, cnp.PyArray_NBYTES(x.a))
+        return x
+
+    # second derivatives
+
+    cdef ndarray seen(self):
+        """Which keys each query sees, as bools [.., H, Tq, Tk]."""
+        tq, tk = self.args.tq, self.args.tk
+        allowed = np.ones((*self.lead, tq, tk), bool)
+        if self.args.causal:
+            allowed &= np.tri(tq, tk, dtype=bool)
+        if self.mask is not None:
+            allowed &= self.mask.a if self.args.keep != NULL else self.mask.a != -np.inf
+        if self.lengths is not None:
+            within = np.arange(tk) < np.asarray(self.lengths)[:, None]
+            allowed &= within.reshape(*self.lead[:-1], *[1] * self.heads, 1, tk) if self.heads else within[:, None]
+        return allowed
+
+    cdef object composed(self, Tensor g):
+        q, k, v, mask = self.saved(0), self.saved(1), self.saved(2), None
+        args, lead = &self.args, self.lead
+        scale, shared = args.scale, args.h // args.hk
+        if self.packed:
+            qkv = q.unflatten(-1, (3, args.h, args.d)).permute(2, 0, 3, 1, 4)
+            q, k, v = qkv[0], qkv[1], qkv[2]
+            g = g.unflatten(-1, (args.h, args.d)).transpose(1, 2)
+        if shared > 1:
+            k, v = repeat_interleave(k, shared, -3), repeat_interleave(v, shared, -3)
+        seen = self.seen()
+        allowed = wrap(seen)
+        s = matmul_(q, k.mT) * scale
+        if args.add != NULL:
+            mask = wrap(np.where(self.mask.a == -np.inf, 0, self.mask.a).astype(self.mask.a.dtype))
+            s = s + mask
+        s = s.where(allowed, s.new_zeros(()))
+        top = np.where(seen, (<Tensor> s).a, -np.inf).max(-1, keepdims=True, initial=-np.inf)
+        top = np.where(top == -np.inf, 0, top).astype((<Tensor> s).a.dtype)
+        e = (s - wrap(top)).exp() * wrap(seen.astype(top.dtype))
+        p = e / (e.sum(-1, keepdim=True) + wrap((~seen.any(-1, keepdims=True)).astype(top.dtype)))
+        f = self.factors(top.dtype)
+        kept = p if f is None else p * f
+        dp = matmul_(g, v.mT)
+        dp = dp if f is None else dp * f
+        ds = p * (dp - (dp * p).sum(-1, keepdim=True))
+        dq, dk, dv = matmul_(ds, k) * scale, matmul_(ds.mT, q) * scale, matmul_(kept.mT, g)
+        if self.packed:
+            return stack([dq, dk, dv]).permute(1, 3, 0, 2, 4).flatten(2)
+        if shared > 1:
+            dk, dv = dk.unflatten(-3, (args.hk, shared)).sum(-3), dv.unflatten(-3, (args.hk, shared)).sum(-3)
+        if len(self.edges) == 3:
+            return dq, dk, dv
+        return dq, dk, dv, sum_to(ds, self.mask_shape) if self.edges[3] is not None else None
+
+    cdef Tensor factors(self, object dtype):
+        """The dropout's factors, [.., H, Tq, Tk]."""
+        cdef Tensor out
+        cdef fdl_attention_args *args = &self.args
+        if args.dropout == 0:
+            return None
+        out = self.new_mask_gradient(dtype.num)
+        kernels(dtype.num).attention_dropout(cnp.PyArray_DATA(out.a), args.b * args.h * args.tq, args.tk, args.dropout,
+                                             args.seed, args.stream)
+        return out
+
+
+cdef void packed_steps(fdl_attention_args *args, int64_t *q, int64_t *k, int64_t *v, int64_t row) noexcept:
+    """Strides of the three parts of [B, T, 3, H, D]."""
+    q[0] = k[0] = v[0] = args.tq * row
+    q[1] = k[1] = v[1] = args.d
+    q[2] = k[2] = v[2] = row
+
+
+cdef ScaledDotProductAttentionBackward0 new_node(double dropout, bint causal, double scale):
+    cdef ScaledDotProductAttentionBackward0 node
+    node = ScaledDotProductAttentionBackward0.__new__(ScaledDotProductAttentionBackward0)
+    memset(&node.args, 0, sizeof(node.args))
+    node.args.causal, node.args.scale = causal, scale
+    if dropout:
+        if not 0 <= dropout <= 1:
+            raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout}")
+        node.args.dropout = dropout
+        node.args.seed, node.args.stream = next_stream()
+    return node
+
+
+cdef ndarray checked_lengths(str op, object lengths, int64_t b, int64_t tk):
+    source = lengths.numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+    if source.dtype.kind not in "iu" or source.size != b:
+        raise ValueError(f"[{op}] lengths: expected {b} whole numbers, one per batch entry, got shape {source.shape} of "
+                         f"{source.dtype}")
+    if source.size and not (source.min() >= 0 and source.max() <= tk):
+        raise ValueError(f"[{op}] lengths: expected numbers in [0, {tk}], got {source.tolist()}")
+    return np.array(source, np.int64).reshape(-1)
+
+
+cdef Tensor take_mask(ScaledDotProductAttentionBackward0 node, str op, Tensor mask, tuple shape, int typenum):
+    """Sets the node's mask; returns it in its final type, recorded."""
+    cdef tuple own = shape_of(mask)
+    cdef int kind = cnp.PyArray_TYPE(mask.a), lead = <int> (len(shape) - len(own)), i
+    if kind != cnp.NPY_BOOL and kind != typenum and kind not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
+        raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got "
+                           f"attn_mask.dtype: {mask.dtype}")
+    for i in range(len(own)):
+        if lead < 0 or own[i] not in (1, shape[lead + i]):
+            raise RuntimeError(f"[{op}] attn_mask: expected a shape that can be broadcast to {shape}, got {own}")
+    if kind != cnp.NPY_BOOL:
+        mask = to_type(mask, typenum)
+    node.mask = usable_mask(mask, shape, node.heads, node.args.mask_step)
+    node.mask_version, node.mask_shape = node.mask.storage.version, own
+    return mask
+
+
+# Python's names ---------------------------------------------------------------------------------------------------
+
+def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=None, double dropout_p=0.0,
+                                 bint is_causal=False, scale=None, bint enable_gqa=False, lengths=None):
+    r"""softmax(scale * query key^T + mask) value, without storing the matrix of scores.
+
+    The result, and the gradients, lie in memory as (.., T, H, E): `out.transpose(1, 2).flatten(2)` is a view.
+
+    Args:
+        attn_mask: bools, False: this query does not see this key; or numbers that are added to the scores, -inf like
+            False. Any shape that can be broadcast to (.., H, Tq, Tk).
+        dropout_p: probability with which a weight becomes 0 (the others are divided by 1 - dropout_p); also outside
+            training: the caller decides.
+        is_causal: query i sees the keys 0 .. i only; not together with attn_mask.
+        scale: default 1 / sqrt(D).
+        enable_gqa: key and value may have fewer heads (dimension -3), each shared by equally many query heads in turn.
+        lengths: for each batch entry how many keys there are; those behind take no part and no time.
+    Shape:
+        query (.., H, Tq, D), key (.., H, Tk, D), value (.., H, Tk, E) -> (.., H, Tq, E); leading dimensions are
+        broadcast. A query that sees no key gives zeros.
+    Raises:
+        RuntimeError: shapes or types that do not fit together.  ValueError: lengths outside [0, Tk].
+    Source: torch.nn.functional.scaled_dot_product_attention.
+    """
+    cdef int typenum = cnp.PyArray_TYPE(query.a), n = cnp.PyArray_NDIM(query.a), i
+    cdef tuple sq = shape_of(query), sk = shape_of(key), sv = shape_of(value), edges
+    cdef ScaledDotProductAttentionBackward0 node
+    cdef fdl_attention_args *args
+    cdef Tensor q, k, v, mask = attn_mask, out
+    cdef bint record
+    if cnp.PyArray_TYPE(key.a) != typenum or cnp.PyArray_TYPE(value.a) != typenum:
+        raise RuntimeError("Expected query, key, and value to have the same dtype, but got query.dtype: "
+                           f"{query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead.")
+    if n < 2 or cnp.PyArray_NDIM(key.a) < 2 or cnp.PyArray_NDIM(value.a) < 2:
+        raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
+                           f"{n}, key.dim: {cnp.PyArray_NDIM(key.a)} and value.dim: {cnp.PyArray_NDIM(value.a)} instead.")
+    if mask is not None and is_causal:
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    if not is_fast(typenum):
+        if typenum != cnp.NPY_FLOAT16:
+            raise RuntimeError(f"[scaled_dot_product_attention] expected floating-point tensors, got {query.dtype}")
+        out = scaled_dot_product_attention(
+            to_type(query, cnp.NPY_FLOAT32), to_type(key, cnp.NPY_FLOAT32), to_type(value, cnp.NPY_FLOAT32), mask, dropout_p,
+            is_causal, scale, enable_gqa, lengths)
+        return to_type(out, typenum)
+    if sq[-1] != sk[-1] or sk[-2] != sv[-2]:
+        raise RuntimeError("[scaled_dot_product_attention] expected query and key of the same last size, and as many "
+                           f"values as keys, got query {sq}, key {sk} and value {sv}")
+    if sq[:-2] != sk[:-2] or sk[:-2] != sv[:-2]:
+        query, key, value = spread(query, key, value, enable_gqa)
+        sq, sk, sv = shape_of(query), shape_of(key), shape_of(value)
+        n = <int> len(sq)
+    node = new_node(dropout_p, is_causal, (float(sq[-1]) ** -0.5 if sq[-1] else 1.0) if scale is None else scale)
+    args = &node.args
+    node.lead, node.heads = sq[:-2], n >= 4 or (enable_gqa and n == 3)
+    args.tq, args.tk, args.d, args.e, args.b, args.h, args.hk = sq[-2], sk[-2], sq[-1], sv[-1], 1, 1, 1
+    if node.heads:
+        args.h, args.hk = sq[n - 3], sk[n - 3]
+    for i in range(n - 2 - node.heads):
+        args.b *= <int64_t> sq[i]
+    if lengths is not None:
+        node.lengths = checked_lengths("scaled_dot_product_attention", lengths, args.b, args.tk)
+    if mask is not None:
+        mask = take_mask(node, "scaled_dot_product_attention", mask, sq[:-1] + (sk[-2],), typenum)
+    q, k = prepared(query, node.heads, args.q_step), prepared(key, node.heads, args.k_step)
+    v = prepared(value, node.heads, args.v_step)
+    out = with_heads_inside(node.lead, args.tq, args.e, node.heads, typenum)
+    steps_of(out.a, node.heads, args.out_step)
+    args.q, args.k, args.v = cnp.PyArray_DATA(q.a), cnp.PyArray_DATA(k.a), cnp.PyArray_DATA(v.a)
+    record = grad_enabled() and (wants(query) or wants(key) or wants(value) or (mask is not None and wants(mask)))
+    node.forward(out, record)
+    if record:
+        edges = (edge(query), edge(key), edge(value))
+        node.save(0, query)
+        node.save(1, key)
+        node.save(2, value)
+        node.save_output(3, out)
+        attach(out, node, edges if mask is None or not wants(mask) else edges + (edge(mask),))
+    return out
+
+
+cdef tuple spread(Tensor query, Tensor key, Tensor value, bint shared):
+    """The three with equal leading dimensions; with `shared`, the last of them (heads) may be larger for the query."""
+    cdef tuple sq = shape_of(query), sk = shape_of(key), sv = shape_of(value)
+    cdef int keep = 3 if shared else 2
+    if shared:
+        if len(sq) < 3 or len(sk) < 3 or len(sv) < 3:
+            raise RuntimeError(f"[scaled_dot_product_attention] enable_gqa: expected a dimension of heads, got query {sq}, "
+                               f"key {sk} and value {sv}")
+        if not sk[-3] or sk[-3] != sv[-3] or sq[-3] % sk[-3]:
+            raise RuntimeError("[scaled_dot_product_attention] Number of heads in key and value must divide the number of "
+                               f"heads in query, got {sq[-3]}, {sk[-3]} and {sv[-3]}")
+    try:
+        lead = np.broadcast_shapes(sq[:-keep], sk[:-keep], sv[:-keep])
+    except ValueError:
+        raise RuntimeError(f"[scaled_dot_product_attention] the leading dimensions of query {sq}, key {sk} and value {sv} "
+                           "cannot be broadcast together") from None
+    return (expand_to(query, lead + sq[len(sq) - keep:]), expand_to(key, lead + sk[len(sk) - keep:]),
+            expand_to(value, lead + sv[len(sv) - keep:]))
+
+
+def packed_attention(Tensor qkv, int64_t num_heads, Tensor attn_mask=None, double dropout_p=0.0, bint is_causal=False,
+                     scale=None, lengths=None):
+    """Self-attention on one projection that holds query, key and value side by side; its gradient is one tensor, too.
+
+    Arguments as scaled_dot_product_attention; attn_mask and is_causal may come together.
+    Shape:
+        qkv (B, T, 3 * H * D) -> (B, T, H * D)
+    Raises:
+        RuntimeError: shapes or types that do not fit together.
+    """
+    cdef int typenum = cnp.PyArray_TYPE(qkv.a)
+    cdef tuple shape = shape_of(qkv)
+    cdef ScaledDotProductAttentionBackward0 node
+    cdef fdl_attention_args *args
+    cdef Tensor x, out, mask = attn_mask
+    cdef npy_intp dims[3]
+    cdef bint record
+    if len(shape) != 3 or num_heads < 1 or shape[2] % (3 * num_heads) or not is_fast(typenum):
+        raise RuntimeError(f"[packed_attention] qkv: expected floats of shape (B, T, 3 * {num_heads} * D), got {qkv.dtype} "
+                           f"of shape {shape}")
+    d = shape[2] // (3 * num_heads)
+    node = new_node(dropout_p, is_causal, (float(d) ** -0.5 if d else 1.0) if scale is None else scale)
+    args = &node.args
+    node.packed, node.heads, node.lead = True, True, (shape[0], num_heads)
+    args.b, args.h, args.hk, args.tq, args.tk, args.d, args.e = shape[0], num_heads, num_heads, shape[1], shape[1], d, d
+    if lengths is not None:
+        node.lengths = checked_lengths("packed_attention", lengths, args.b, args.tk)
+    if mask is not None:
+        mask = take_mask(node, "packed_attention", mask, (shape[0], num_heads, shape[1], shape[1]), typenum)
+        if wants(mask) and grad_enabled():
+            raise RuntimeError("[packed_attention] attn_mask: expected a mask that does not require grad")
+    packed_steps(args, args.q_step, args.k_step, args.v_step, 3 * num_heads * args.d)
+    x = contiguous(qkv)
+    node.point_to_packed(x)
+    dims[0], dims[1], dims[2] = shape[0], shape[1], num_heads * d
+    out = empty(3, dims, typenum)
+    args.out_step[0], args.out_step[1], args.out_step[2] = args.tq * num_heads * args.d, args.d, num_heads * args.d
+    record = grad_enabled() and wants(qkv)
+    node.forward(out, record)
+    if record:
+        node.save(0, qkv)
+        node.save_output(3, out)
+        attach(out, node, (edge(qkv),))
+    return out
