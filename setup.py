@@ -48,12 +48,16 @@ Install a C compiler and Python's headers, and try again:
 """
 
 
-def table_pxi(text: str) -> str:
-    """The binding's view of the kernel table, from kernels.def."""
-    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    rows = re.findall(r"^FDL_KERNEL\((\w+), ([^,]+), \((.*)\)\)$", text, flags=re.M)
-    lines = ["# made by setup.py from csrc/kernels.def", 'cdef extern from "fastdl.h" nogil:',
-             "    ctypedef struct fdl_table:"]
+def table_pxi(header: str, kernels: str) -> str:
+    """The binding's view of the argument structs and of the kernel table, from fastdl.h and kernels.def."""
+    header, kernels = (re.sub(r"/\*.*?\*/", "", text, flags=re.S) for text in (header, kernels))
+    rows = re.findall(r"^FDL_KERNEL\((\w+), ([^,]+), \((.*)\)\)$", kernels, flags=re.M)
+    lines = ["# made by setup.py from csrc/fastdl.h and csrc/kernels.def", 'cdef extern from "fastdl.h" nogil:']
+    for name, body in re.findall(r"typedef struct (\w+_args) \{(.*?)\}", header, flags=re.S):
+        lines.append(f"    ctypedef struct {name}:")
+        for base, declarators in re.findall(r"((?:const )?\w+) ([^;]+);", re.sub(r"\breal\b", "void", body)):
+            lines += [f"        {base} {declarator.strip()}" for declarator in declarators.split(",")]
+    lines.append("    ctypedef struct fdl_table:")
     for name, ret, args in rows:
         args = re.sub(r"const real \*const \*", "const void **", args)
         args = re.sub(r"\breal \*const \*", "void **", args)
@@ -140,7 +144,9 @@ def extension(path: Path) -> Extension:
                      libraries=["m", "pthread"] if path.stem == "_kernels" else [])
 
 
-write_if_changed(ROOT / "fastdl" / "_table.pxi", table_pxi((ROOT / "csrc" / "kernels.def").read_text()))
+CSRC = ROOT / "csrc"
+write_if_changed(ROOT / "fastdl" / "_table.pxi",
+                 table_pxi((CSRC / "fastdl.h").read_text(), (CSRC / "kernels.def").read_text()))
 setup(
     ext_modules=cythonize(
         [extension(p) for p in sorted((ROOT / "fastdl").rglob("*.pyx"))],

@@ -2,7 +2,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from numpy cimport ndarray, npy_intp
 
-include "_structs.pxi"
 include "_table.pxi"
 
 cdef extern from "fastdl.h" nogil:
