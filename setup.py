@@ -35,7 +35,7 @@ DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0"]
-CYTHON_FLAGS = ["-O1" if TAG else "-O2", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
+CYTHON_FLAGS = ["-O1" if TAG else "-Os", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0"]
 # no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler
 LINK_FLAGS = [] if TAG or os.environ.get("FDL_SYMBOLS") else ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s"]
 
