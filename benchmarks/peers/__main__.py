@@ -166,10 +166,12 @@ def main() -> None:
                 print(f"{engine}: left out, {', '.join(absent)} not installed (the extra `peers`)", file=sys.stderr)
             else:
                 engines.append(engine)
-        limit = {} if options.no_limits else {str(n): limits.measure(n).to_json() for n in options.threads}
+        measured = {} if options.no_limits else limits.measure_all(options.threads)
         data = {"command": "python -m benchmarks.peers " + " ".join(sys.argv[1:]), "machine": machine(),
-                "versions": versions(engines), "engines": engines, "threads": options.threads, "limits": limit,
+                "versions": versions(engines), "engines": engines, "threads": options.threads, "limits": measured,
                 "rows": run(rows, engines, options.threads, options)}
+        if measured:  # the machine may have been busy with other work at the start
+            data["limits"] = limits.merge(measured, limits.measure_all(options.threads))
         print(f"{time.monotonic() - begin:.0f} s in all", file=sys.stderr)
     if options.json:
         write(options.json, json.dumps(data, indent=1) + "\n")

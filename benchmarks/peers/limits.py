@@ -45,13 +45,28 @@ class Limits:
         write = max(2 / copy - 1 / read, 0)
         return cost.read / read + cost.write * write
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def best(self, other: Limits) -> Limits:
+        """The higher of each rate: a machine that is busy for a moment has no lower limit."""
+        def higher(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:
+            return [[size, max(rate, more)] for (size, rate), (_, more) in zip(a, b)]
+
+        return Limits(max(self.flops, other.flops), self.source, higher(self.read, other.read),
+                      higher(self.copy, other.copy))
 
 
 def rate_at(table: list[list[float]], data: float) -> float:
     """The rate of the largest measured working set not larger than `data`: it may be too high, not too low."""
     return max((entry for entry in table if entry[0] <= data), default=table[0])[1]
+
+
+def merge(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """The best of two sets of limits, {threads: fields of Limits}, as they stand in the JSON."""
+    both = {threads: Limits(**ours[threads]).best(Limits(**theirs[threads])) for threads in ours.keys() & theirs.keys()}
+    return {**ours, **theirs, **{threads: asdict(limits) for threads, limits in both.items()}}
+
+
+def measure_all(threads: list[int]) -> dict[str, Any]:
+    return {str(n): asdict(measure(n)) for n in threads}
 
 
 def measure(threads: int) -> Limits:

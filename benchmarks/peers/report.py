@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import limits
 from .costs import Cost
 from .limits import Limits
 from .rows import ROWS, Row
@@ -27,7 +28,7 @@ def merge(runs: list[dict[str, Any]]) -> dict[str, Any]:
         for field in ("engines", "threads"):
             data[field] = data[field] + [x for x in run[field] if x not in data[field]]
         data["versions"].update(run["versions"])
-        data["limits"].update(run["limits"])
+        data["limits"] = limits.merge(data["limits"], run["limits"])
         data["command"] += " ; " + run["command"]
     return data
 
@@ -42,8 +43,8 @@ class Figures:
         self.row, self.threads, self.data = row, threads, data
         self.entries = {engine: by_threads[str(threads)] for engine, by_threads in data["rows"][row.key].items()
                         if str(threads) in by_threads}
-        limits = data["limits"].get(str(threads))
-        self.limits = Limits(**limits) if limits else None
+        measured = data["limits"].get(str(threads))
+        self.limits = Limits(**measured) if measured else None
         self.limit = self.limits.seconds(row.cost) if self.limits else None
 
     def get(self, engine: str, figure: str = "median") -> float | None:
@@ -197,25 +198,27 @@ def markdown(data: dict[str, Any], picture: str) -> str:
              "memory traffic of a row needs at least on this machine (`benchmarks/peers/costs.py`); ratio is PyTorch's",
              "time divided by fastdl's.", "", f"    {data['command']}", "", f"![times]({picture})", ""]
     for threads in sorted(data["threads"], reverse=True):
-        if limits := data["limits"].get(str(threads)):
+        if measured := data["limits"].get(str(threads)):
             lines += [f"## {threads} thread{'s' * (threads > 1)}", "",
-                      f"At most {limits['flops'] / 1e9:.0f} GFLOP/s; {limits['read'][0][1] / 1e9:.0f} GB/s from the"
-                      f" cache, {limits['read'][-1][1] / 1e9:.0f} GB/s from memory.", ""]
+                      f"At most {measured['flops'] / 1e9:.0f} GFLOP/s; {measured['read'][0][1] / 1e9:.0f} GB/s from the"
+                      f" cache, {measured['read'][-1][1] / 1e9:.0f} GB/s from memory.", ""]
         rows = cells(data, threads)
         lines += [markdown_line(rows[0]), markdown_line(["---"] + ["---:"] * (len(rows[0]) - 1))]
         lines += [markdown_line(row) for row in rows[1:]]
         lines.append("")
-    lines += memory_table(data)
+    lines += best_table(data)
     return "\n".join([*lines, *demands(data)[1:]]) + "\n"
 
 
-def memory_table(data: dict[str, Any]) -> list[str]:
+def best_table(data: dict[str, Any]) -> list[str]:
     most = max(data["threads"])
-    lines = [f"## Memory, {most} threads", "", "Peak of a row in MB, beyond what the library itself takes.", "",
-             "| row | fastdl | PyTorch |", "|---|---:|---:|"]
+    lines = [f"## Best times and memory, {most} threads", "",
+             "Memory is the peak of a row beyond what the library itself takes.", "",
+             "| row | fastdl, ms | PyTorch, ms | fastdl, MB | PyTorch, MB |", "|---|---:|---:|---:|---:|"]
     for f in figures(data, most):
-        both = [f.get(engine, "bytes") for engine in ("fastdl", "torch")]
-        lines.append(markdown_line([f.row.name, *("" if b is None else f"{b / 1e6:.1f}" for b in both)]))
+        best = [number(f.get(engine, "best"), 1e-3) for engine in ("fastdl", "torch")]
+        peaks = [f.get(engine, "bytes") for engine in ("fastdl", "torch")]
+        lines.append(markdown_line([f.row.name, *best, *("" if b is None else f"{b / 1e6:.1f}" for b in peaks)]))
     return [*lines, ""]
 
 
@@ -239,9 +242,9 @@ def plot(data: dict[str, Any], path: Path) -> None:
         places = [y + 0.4 - height * (i + 0.5) for y in range(len(rows))]
         times = [(f.get(engine) or 0) * 1e3 for f in rows]
         axes.barh(places, times, height, label=LABELS[engine], color=f"C{i}")
-    limits = [(f.limit * 1e3, y) for y, f in enumerate(rows) if f.limit]
-    if limits:
-        axes.vlines([x for x, _ in limits], [y - 0.45 for _, y in limits], [y + 0.45 for _, y in limits], color="black",
+    lines = [(f.limit * 1e3, y) for y, f in enumerate(rows) if f.limit]
+    if lines:
+        axes.vlines([x for x, _ in lines], [y - 0.45 for _, y in lines], [y + 0.45 for _, y in lines], color="black",
                     label="limit of arithmetic or memory")
     axes.set_yticks(range(len(rows)), [f.row.name for f in rows], fontsize=8)
     axes.set_xscale("log")

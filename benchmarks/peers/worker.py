@@ -27,7 +27,7 @@ from .rows import BY_KEY, Row
 WARM_UP_SECONDS = 0.05
 MOST_STEPS = 2000
 # engines whose library can be imported before the fork; the others start threads at import
-FORKABLE = {"fastdl": "fastdl", "torch": "torch", "numpy": "numpy"}
+FORKABLE = {"fastdl": "fastdl", "torch": "torch", "compile": "torch", "numpy": "numpy"}
 
 
 class Missing(Exception):
@@ -170,7 +170,9 @@ def in_child(engine: str, threads: int, request: dict[str, Any]) -> dict[str, An
 def main() -> None:
     engine, threads = sys.argv[1], int(sys.argv[2])
     if engine in FORKABLE:
-        importlib.import_module(FORKABLE[engine])
+        lib = importlib.import_module(FORKABLE[engine])
+        if engine != "numpy":
+            lib.optim.SGD(lib.nn.Linear(1, 1).parameters(), lr=0.1)  # imports what waits for its first use
     for line in sys.stdin:
         print(json.dumps(in_child(engine, threads, json.loads(line))), flush=True)
 
