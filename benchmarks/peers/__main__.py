@@ -47,14 +47,22 @@ class Worker:
         self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.worker", engine, str(threads)],
                                         env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, row: str, check: bool, seconds: float = 0, least: int = 0) -> dict[str, Any]:
-        assert self.process.stdin and self.process.stdout
-        request = {"row": row, "check": check, "seconds": seconds, "least": least, "timeout": self.timeout}
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+    def wait(self) -> None:
+        """Until it has imported its library: nothing is timed before."""
+        self.read()
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"a worker ended: {self.process.args}")
         return json.loads(line)
+
+    def ask(self, row: str, check: bool, seconds: float = 0, least: int = 0) -> dict[str, Any]:
+        assert self.process.stdin
+        request = {"row": row, "check": check, "seconds": seconds, "least": least, "timeout": self.timeout}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self.read()
 
     def close(self) -> None:
         self.process.communicate()
@@ -97,6 +105,8 @@ def run(rows: list[Row], engines: list[str], threads: list[int], options: argpar
     results: dict[str, Any] = {row.key: {engine: {} for engine in engines} for row in rows}
     for number in range(options.rounds):
         workers = {(engine, n): Worker(engine, n, options.timeout) for engine in engines for n in threads}
+        for worker in workers.values():
+            worker.wait()
         for i, row in enumerate(rows):
             print(f"round {number + 1} of {options.rounds}, row {i + 1} of {len(rows)}: {row.name}",
                   file=sys.stderr, flush=True)

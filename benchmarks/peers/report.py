@@ -248,6 +248,8 @@ def plot(data: dict[str, Any], path: Path) -> None:
                     label="limit of arithmetic or memory")
     axes.set_yticks(range(len(rows)), [f.row.name for f in rows], fontsize=8)
     axes.set_xscale("log")
+    quickest = [t * 1e3 for f in rows for e in engines if (t := f.get(e))]
+    axes.set_xlim(left=min(quickest, default=1) / 3)  # the limits of the smallest rows are far to the left of this
     axes.set_xlabel(f"milliseconds, {threads} thread{'s' * (threads > 1)}, {data['machine']['cpu']}")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="x", alpha=0.3)

@@ -173,6 +173,7 @@ def main() -> None:
         lib = importlib.import_module(FORKABLE[engine])
         if engine != "numpy":
             lib.optim.SGD(lib.nn.Linear(1, 1).parameters(), lr=0.1)  # imports what waits for its first use
+    print(json.dumps({"status": "ready"}), flush=True)
     for line in sys.stdin:
         print(json.dumps(in_child(engine, threads, json.loads(line))), flush=True)
 
