@@ -55,11 +55,11 @@ INLINE vf join_vectors(vf total[NV]) {
         int64_t end_ = min_i64(begin_ + BLOCK, d), i_ = begin_;                                       \
         vf acc[GROUPS * NV] = {0};                                                                    \
         for (; i_ + GROUPS * LANES <= end_; i_ += GROUPS * LANES)                                     \
-            UNROLL for (int k = 0; k < GROUPS * NV; k++) TERM(acc[k], i_ + k * VL, VL);               \
+            UNROLL for (int k = 0; k < GROUPS * NV; k++) TERM(acc[k], i_ + k * VL, VL)                \
         UNROLL for (int k = 0; k < GROUPS * NV; k++) {                                                \
-            int width_ = clamp_width(end_ - i_ - k * VL);                                             \
-            if (!width_) break;                                                                       \
-            TERM(acc[k], i_ + k * VL, width_);                                                        \
+            int64_t at_ = i_ + k * VL;                                                                \
+            if (at_ + VL <= end_) TERM(acc[k], at_, VL)                                               \
+            else if (at_ < end_) TERM(acc[k], at_, (int)(end_ - at_))                                 \
         }                                                                                             \
         add_block(total, acc);                                                                        \
     }
@@ -105,10 +105,14 @@ INLINE void normalise(real *y, const real *x, vf mean, vf rstd, const real *weig
     else if (bias) t += load(bias + i, width);
     store(y + i, t, width);
 }
-INLINE void row_normalise(real *y, const real *x, real mean, real rstd, const real *weight, const real *bias, int64_t d) {
+INLINE void row_normalise(real *y, const real *x, real mean, real rstd, const real *weight, const real *bias, int64_t d,
+                          const real *next) {
     vf m = v_set1(mean), r = v_set1(rstd);
     int64_t i = 0;
-    for (; i + VL <= d; i += VL) normalise(y, x, m, r, weight, bias, i, VL);
+    for (; i + VL <= d; i += VL) {
+        __builtin_prefetch(next + i);
+        normalise(y, x, m, r, weight, bias, i, VL);
+    }
     if (i < d) normalise(y, x, m, r, weight, bias, i, (int)(d - i));
 }
 
@@ -135,7 +139,9 @@ INLINE void forward(const norm_args *a, int64_t begin, int64_t end, const int is
         v_store(rstd, root);
         if (a->rstd) v_store_n(a->rstd + first, root, count);
         real *y = a->out + first * d;
-        for (int r = 0; r < count; r++) row_normalise(y + r * d, x + r * d, mean[r], rstd[r], a->weight, a->bias, d);
+        const real *next = a->x + (first + count) * d; /* rows of the next group: summing them is bound by memory */
+        for (int r = 0; r < count; r++)
+            row_normalise(y + r * d, x + r * d, mean[r], rstd[r], a->weight, a->bias, d, next + r * d);
     }
 }
 static void layer_fwd_task(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -193,9 +199,9 @@ INLINE vf row_dots(vf *sum, const real *dy, const real *x, const real *weight, r
             UNROLL for (int k = 0; k < GROUPS * NV; k++)
                 take_dots(&products[k], &values[k], dy, x, weight, m, i + k * VL, VL, is_rms);
         UNROLL for (int k = 0; k < GROUPS * NV; k++) {
-            int width = clamp_width(end - i - k * VL);
-            if (!width) break;
-            take_dots(&products[k], &values[k], dy, x, weight, m, i + k * VL, width, is_rms);
+            int64_t at = i + k * VL;
+            if (at + VL <= end) take_dots(&products[k], &values[k], dy, x, weight, m, at, VL, is_rms);
+            else if (at < end) take_dots(&products[k], &values[k], dy, x, weight, m, at, (int)(end - at), is_rms);
         }
         add_block(total, products);
         if (!is_rms) add_block(plain, values);
@@ -230,14 +236,20 @@ INLINE void gradient(const norm_rows *row, const int count, real *dx, const real
     if (dbias) store(dbias + i, db, width);
 }
 INLINE void rows_gradient(const norm_args *a, const norm_row *row, const int count, real *dx, const real *dy,
-                          const real *x, real *dweight, real *dbias, const int is_rms) {
+                          const real *x, real *dweight, real *dbias, int64_t ahead, const int is_rms) {
     norm_rows rows;
     int64_t d = a->d, i = 0;
     UNROLL for (int r = 0; r < count; r++) {
         rows.mean[r] = v_set1(row[r].mean), rows.rstd[r] = v_set1(row[r].rstd);
         rows.scale[r] = v_set1(row[r].scale), rows.shift[r] = v_set1(row[r].shift);
     }
-    for (; i + VL <= d; i += VL) gradient(&rows, count, dx, dy, x, a->weight, dweight, dbias, d, i, VL, is_rms);
+    for (; i + VL <= d; i += VL) {
+        UNROLL for (int r = 0; r < count; r++) { /* the rows of the next group */
+            __builtin_prefetch(x + ahead + r * d + i);
+            __builtin_prefetch(dy + ahead + r * d + i);
+        }
+        gradient(&rows, count, dx, dy, x, a->weight, dweight, dbias, d, i, VL, is_rms);
+    }
     if (i < d) gradient(&rows, count, dx, dy, x, a->weight, dweight, dbias, d, i, (int)(d - i), is_rms);
 }
 
@@ -257,9 +269,11 @@ INLINE void backward_rows(const norm_args *a, int64_t first, int64_t end, real *
         if (!is_rms) v_store(shift, -(v_hsum_each(values) / size) * r);
         for (int k = 0; k < count; k++) row[k].scale = scale[k], row[k].shift = shift[k];
         int k = 0;
+        int64_t ahead = count * d;
         for (; k + SIDE <= count; k += SIDE)
-            rows_gradient(a, row + k, SIDE, dx + k * d, dy + k * d, x + k * d, dweight, dbias, is_rms);
-        for (; k < count; k++) rows_gradient(a, row + k, 1, dx + k * d, dy + k * d, x + k * d, dweight, dbias, is_rms);
+            rows_gradient(a, row + k, SIDE, dx + k * d, dy + k * d, x + k * d, dweight, dbias, ahead, is_rms);
+        for (; k < count; k++)
+            rows_gradient(a, row + k, 1, dx + k * d, dy + k * d, x + k * d, dweight, dbias, ahead, is_rms);
     }
 }
 

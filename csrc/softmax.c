@@ -1,12 +1,17 @@
-/* softmax.c: softmax and log-softmax of rows, forward and backward. One exp per element and direction.
- * Threads share the rows. A row's sums keep LANES partial results (backward: 4 x LANES) in blocks of BLOCK elements;
- * the blocks are added up in double, one after another. */
+/* softmax.c: softmax and log-softmax along the middle of [outer, v, inner], forward and backward. One exp per element and
+ * direction.
+ * inner = 1, rows: threads share the rows. A row's sums keep LANES partial results (backward: 4 x LANES) in blocks of BLOCK
+ * elements; the blocks are added up in double, one after another.
+ * inner > 1, columns: threads share strips of columns, whose maxima and sums are kept in registers while they are walked
+ * down; sums in blocks of COLUMN_BLOCK elements, both in order. */
 #include "fastdl.h"
 #include "vecmath.h"
 
 enum {
     BLOCK = 4096,    /* bits: elements of one partial sum */
     GROUPS = 4,      /* bits, in the backward pass: independent sums per lane */
+    COLUMN_BLOCK = 64, /* bits: the same of a column */
+    STRIP = 4,       /* vectors of columns done together */
     SMALL = 4,       /* bits: rows of up to SMALL LANES elements stay in registers */
     GRAIN = 8192,    /* elements worth a thread, about 5 us */
     ROW_COST = 24    /* what a row costs beside its elements, in elements */
@@ -14,11 +19,16 @@ enum {
 
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
+INLINE vf load(const real *p, int width) { return width == VL ? v_load(p) : v_load_n(p, width); }
+INLINE void store(real *p, vf x, int width) {
+    if (width == VL) v_store(p, x);
+    else v_store_n(p, x, width);
+}
 
 typedef struct softmax_args {
     real *out;
     const real *x, *y; /* fwd: x; bwd: x = dy, y */
-    int64_t v;
+    int64_t v, inner, strips;
     int is_log;
 } softmax_args;
 
@@ -110,14 +120,70 @@ static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
     else forward(a, begin, end, 0);
 }
 
-/* softmax_fwd: y[i] = exp(x[i] - max) / sum, sum = sum_j exp(x[j] - max);  is_log: x[i] - max - log(sum)
- *   y  [N, V]  out    read by softmax_bwd
- *   x  [N, V]  in     NaN, +inf or nothing but -inf in a row make it NaN
+/* `count` vectors of columns, 1 or STRIP, of `width` elements each */
+INLINE void columns_fwd(real *y, const real *x, int64_t v, int64_t inner, const int count, const int width, const int is_log) {
+    vf top[STRIP], total[STRIP] = {0}, c[STRIP];
+    UNROLL for (int k = 0; k < count; k++) top[k] = v_set1(-INFINITY);
+    for (int64_t i = 0; i < v * inner; i += inner)
+        UNROLL for (int k = 0; k < count; k++) top[k] = v_top(top[k], load(x + i + k * VL, width));
+    for (int64_t begin = 0; begin < v; begin += COLUMN_BLOCK) {
+        vf sum[STRIP] = {0};
+        int64_t end = min_i64(begin + COLUMN_BLOCK, v) * inner;
+        for (int64_t i = begin * inner; i < end; i += inner)
+            UNROLL for (int k = 0; k < count; k++) {
+                vf e = v_exp_nonpositive(load(x + i + k * VL, width) - top[k]);
+                sum[k] += e;
+                if (!is_log) store(y + i + k * VL, e, width);
+            }
+        UNROLL for (int k = 0; k < count; k++) total[k] += sum[k];
+    }
+    UNROLL for (int k = 0; k < count; k++) c[k] = is_log ? v_log(total[k]) : v_set1(1) / total[k];
+    for (int64_t i = 0; i < v * inner; i += inner)
+        UNROLL for (int k = 0; k < count; k++) {
+            const real *from = (is_log ? x : y) + i + k * VL;
+            vf t = load(from, width);
+            store(y + i + k * VL, is_log ? t - top[k] - c[k] : t * c[k], width);
+        }
+}
+INLINE void forward_strips(const softmax_args *a, int64_t begin, int64_t end, const int is_log) {
+    for (int64_t u = begin; u < end; u++) {
+        int64_t j = u % a->strips * STRIP * VL, last = min_i64(j + STRIP * VL, a->inner), row = u / a->strips * a->v * a->inner;
+        real *y = a->out + row;
+        const real *x = a->x + row;
+        if (last - j == STRIP * VL) {
+            columns_fwd(y + j, x + j, a->v, a->inner, STRIP, VL, is_log);
+            continue;
+        }
+        for (; j + VL <= last; j += VL) columns_fwd(y + j, x + j, a->v, a->inner, 1, VL, is_log);
+        if (j < last) columns_fwd(y + j, x + j, a->v, a->inner, 1, (int)(last - j), is_log);
+    }
+}
+static void forward_strips_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    (void)thread;
+    if (a->is_log) forward_strips(a, begin, end, 1);
+    else forward_strips(a, begin, end, 0);
+}
+
+static void run(softmax_args *a, int64_t outer, fdl_task rows, fdl_task columns) {
+    if (!a->v || !a->inner) return;
+    if (a->inner == 1) {
+        fdl_parallel_for(outer, GRAIN / (a->v + ROW_COST) + 1, rows, a);
+        return;
+    }
+    a->strips = (a->inner + STRIP * VL - 1) / (STRIP * VL);
+    fdl_parallel_for(outer * a->strips, GRAIN / (a->v * min_i64(a->inner, STRIP * VL)) + 1, columns, a);
+}
+
+/* softmax_fwd: y[i] = exp(x[i] - max) / sum, sum = sum_j exp(x[j] - max), over the middle dimension;
+ *              is_log: x[i] - max - log(sum)
+ *   y  [outer, V, inner]  out    read by softmax_bwd
+ *   x  [outer, V, inner]  in     NaN, +inf or nothing but -inf in a row make it NaN
  * Trusts: no partial overlap; y = x is allowed.
  * Accuracy: 3 ulp of y and what x - max rounds off; quotients below the smallest normal number are 0. */
-void FDL_FN(softmax_fwd)(real *y, const real *x, int64_t n, int64_t v, int is_log) {
-    softmax_args a = {y, x, NULL, v, is_log};
-    if (v) fdl_parallel_for(n, GRAIN / (v + ROW_COST) + 1, forward_task, &a);
+void FDL_FN(softmax_fwd)(real *y, const real *x, int64_t outer, int64_t v, int64_t inner, int is_log) {
+    softmax_args a = {.out = y, .x = x, .v = v, .inner = inner, .is_log = is_log};
+    run(&a, outer, forward_task, forward_strips_task);
 }
 
 /* Backward ------------------------------------------------------------------------------------------------------- */
@@ -146,17 +212,19 @@ INLINE real row_dot(const real *dy, const real *y, int64_t v, const int is_log) 
     return (real)total;
 }
 
+INLINE void gradient(real *dx, const real *dy, const real *y, vf sum, const int width, const int is_log) {
+    vf g = load(dy, width), p = load(y, width);
+    store(dx, is_log ? v_fma(-v_exp_nonpositive(p), sum, g) : p * (g - sum), width);
+}
 INLINE void backward(const softmax_args *a, int64_t begin, int64_t end, const int is_log) {
     int64_t v = a->v;
     for (int64_t i = begin; i < end; i++) {
         const real *dy = a->x + i * v, *y = a->y + i * v;
         real *dx = a->out + i * v;
         vf s = v_set1(row_dot(dy, y, v, is_log));
-        for (int64_t j = 0; j < v; j += VL) {
-            int width = clamp_width(v - j);
-            vf g = v_load_n(dy + j, width), p = v_load_n(y + j, width);
-            v_store_n(dx + j, is_log ? v_fma(-v_exp_nonpositive(p), s, g) : p * (g - s), width);
-        }
+        int64_t j = 0;
+        for (; j + VL <= v; j += VL) gradient(dx + j, dy + j, y + j, s, VL, is_log);
+        if (j < v) gradient(dx + j, dy + j, y + j, s, (int)(v - j), is_log);
     }
 }
 static void backward_task(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -166,12 +234,49 @@ static void backward_task(void *ctx, int64_t begin, int64_t end, int thread) {
     else backward(a, begin, end, 0);
 }
 
+INLINE void columns_bwd(real *dx, const real *dy, const real *y, int64_t v, int64_t inner, const int count, const int width,
+                        const int is_log) {
+    vf total[STRIP] = {0};
+    for (int64_t begin = 0; begin < v; begin += COLUMN_BLOCK) {
+        vf sum[STRIP] = {0};
+        int64_t end = min_i64(begin + COLUMN_BLOCK, v) * inner;
+        for (int64_t i = begin * inner; i < end; i += inner)
+            UNROLL for (int k = 0; k < count; k++) {
+                vf g = load(dy + i + k * VL, width);
+                sum[k] = is_log ? sum[k] + g : v_fma(g, load(y + i + k * VL, width), sum[k]);
+            }
+        UNROLL for (int k = 0; k < count; k++) total[k] += sum[k];
+    }
+    for (int64_t i = 0; i < v * inner; i += inner)
+        UNROLL for (int k = 0; k < count; k++)
+            gradient(dx + i + k * VL, dy + i + k * VL, y + i + k * VL, total[k], width, is_log);
+}
+INLINE void backward_strips(const softmax_args *a, int64_t begin, int64_t end, const int is_log) {
+    for (int64_t u = begin; u < end; u++) {
+        int64_t j = u % a->strips * STRIP * VL, last = min_i64(j + STRIP * VL, a->inner), row = u / a->strips * a->v * a->inner;
+        real *dx = a->out + row;
+        const real *dy = a->x + row, *y = a->y + row;
+        if (last - j == STRIP * VL) {
+            columns_bwd(dx + j, dy + j, y + j, a->v, a->inner, STRIP, VL, is_log);
+            continue;
+        }
+        for (; j + VL <= last; j += VL) columns_bwd(dx + j, dy + j, y + j, a->v, a->inner, 1, VL, is_log);
+        if (j < last) columns_bwd(dx + j, dy + j, y + j, a->v, a->inner, 1, (int)(last - j), is_log);
+    }
+}
+static void backward_strips_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    (void)thread;
+    if (a->is_log) backward_strips(a, begin, end, 1);
+    else backward_strips(a, begin, end, 0);
+}
+
 /* softmax_bwd: dx = y (dy - sum_j dy[j] y[j]);  is_log: dx = dy - exp(y) sum_j dy[j]
- *   dx  [N, V]  out
- *   dy  [N, V]  in
- *   y   [N, V]  in     what softmax_fwd gave, with the same is_log
+ *   dx  [outer, V, inner]  out
+ *   dy  [outer, V, inner]  in
+ *   y   [outer, V, inner]  in     what softmax_fwd gave, with the same is_log
  * Trusts: no partial overlap; dx = dy is allowed. */
-void FDL_FN(softmax_bwd)(real *dx, const real *dy, const real *y, int64_t n, int64_t v, int is_log) {
-    softmax_args a = {dx, dy, y, v, is_log};
-    if (v) fdl_parallel_for(n, GRAIN / (v + ROW_COST) + 1, backward_task, &a);
+void FDL_FN(softmax_bwd)(real *dx, const real *dy, const real *y, int64_t outer, int64_t v, int64_t inner, int is_log) {
+    softmax_args a = {.out = dx, .x = dy, .y = y, .v = v, .inner = inner, .is_log = is_log};
+    run(&a, outer, backward_task, backward_strips_task);
 }

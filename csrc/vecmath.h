@@ -8,7 +8,8 @@
  *   v_tanh            2.2; 2.4
  *   v_sigmoid         2.3; 2.3    relative, also down to the denormals for x << 0
  *   v_erf             1.3; 1.3
- *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail; -inf gives 0
+ *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
+ *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute
  *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense; _grad: 3e-7; 6e-16 absolute
  *   v_pow             1.1; 1.1    special cases as C99's; without FMA the error grows with |y log x|, to 2e-5
  *
@@ -230,26 +231,25 @@ INLINE vf v_erf(vf x) {
     return v_sel(a < V(ERF_SWITCH), small, v_copysign(V(1) - tail, x));
 }
 
-/* q = Phi(-a) and e = exp(-a^2 / 2) for a = min(|x|, 40) (exact zeros there), Phi the normal distribution */
-INLINE vf v_normal_tail(vf a, vf *e) {
+/* q = Phi(-|x|) and e = exp(-x^2 / 2), Phi the normal distribution; exact zeros from |x| = 13.2 (37.6) on. Returns -|x|,
+ * no less than -40. v_top takes its second operand where one is NaN. */
+INLINE vf v_normal_tail(vf x, vf *q, vf *e) {
     const real root2 = (real)1.41421356237309504880;
-    *e = v_exp(a * a * V(-0.5));
-    vf inv = V(root2) / (a + V(ERFC_C0 * root2));
-    return V(0.5) * v_erfc_scaled(inv) * *e;
+    vf a = v_top(V(-40), (vf)((vi)x | (vi)V(-0.0)));
+    *e = v_exp_nonpositive(a * a * V(-0.5));
+    vf half = V(root2 / 2) / (V(ERFC_C0 * root2) - a), t = v_fma(half, V(-4 * ERFC_C0), V(1)); /* as v_erfc_scaled, halved */
+    *q = half * V_POLY(t, ERFC_C) * *e;
+    return a;
 }
 /* x Phi(x) = max(x, 0) - |x| Phi(-|x|): keeps the negative tail, where 0.5 x (1 + erf) cancels */
 INLINE vf v_gelu(vf x) {
-    vf a = v_abs(x), e;
-    a = v_sel(a > V(40), V(40), a);
-    vf q = v_normal_tail(a, &e);
-    return v_fma(-a, q, v_sel(x < v_zero(), v_zero(), x));
+    vf q, e, a = v_normal_tail(x, &q, &e);
+    return v_fma(a, q, v_top(v_zero(), x));
 }
-/* gelu'(x) = Phi(x) + x phi(x) */
+/* gelu'(x) = Phi(x) + x phi(x) = 1 + t, for x < 0: -t, with t = |x| phi(x) - Phi(-|x|) */
 INLINE vf v_gelu_grad(vf x) {
-    vf a = v_abs(x), e;
-    a = v_sel(a > V(40), V(40), a);
-    vf q = v_normal_tail(a, &e);
-    return v_fma(v_copysign(a, x) * V(0.398942280401432677940), e, v_sel(x < v_zero(), q, V(1) - q));
+    vf q, e, a = v_normal_tail(x, &q, &e), t = v_fma(a * V(-0.398942280401432677940), e, -q);
+    return v_sel(x < v_zero(), -t, V(1) + t);
 }
 
 /* 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3) */
@@ -263,8 +263,8 @@ INLINE vf v_gelu_tanh_grad(vf x) {
     vf c = v_sel(x < V(-30), V(-30), v_sel(x > V(30), V(30), x)), c2 = c * c;
     vf u2 = V(1.59576912160573071176) * v_fma(V(0.044715) * c2, c, c);
     vf slope = V(1.59576912160573071176) * v_fma(V(3 * 0.044715), c2, V(1));
-    vf s = v_sigmoid(u2), rest = v_sigmoid(-u2);
-    return v_fma(c * slope, s * rest, s);
+    vf z = v_exp(-v_abs(u2)), inv = V(1) / (V(1) + z); /* s and 1 - s are inv and z inv, or the other way round */
+    return v_fma(c * slope, z * inv * inv, v_sel(u2 < v_zero(), z, V(1)) * inv);
 }
 
 /* sine and cosine of u turns, u in [0, 1]. SIN_C, COS_C: sin(pi f / 2) / f and (cos(pi f / 2) - 1) / f^2 as

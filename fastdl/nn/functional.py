@@ -6,6 +6,7 @@ import warnings
 
 from .._tensor import Tensor
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from ..ops.additive_attention import additive_attention_score
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh

@@ -3,59 +3,47 @@
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t
-from numpy cimport ndarray
-
-import numpy as np
 
 from .. import _types
 
 from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels, register,
-                        wants, wrap)
+                        wants)
 from .common cimport GIL_ELEMS, normal_dim, to_type
 from .elementwise cimport binary, unary
 
 cnp.import_array()
 
 
-cdef Tensor dim_last(Tensor x, int dim):
-    """x as contiguous rows along `dim`; no history."""
-    if dim >= cnp.PyArray_NDIM(x.a) - 1:
-        return contiguous(x)
-    return contiguous(wrap(np.moveaxis(x.a, dim, -1)))
-
-
-cdef Tensor dim_back(Tensor rows, int dim):
-    """Undoes dim_last; the result is contiguous."""
-    if dim >= cnp.PyArray_NDIM(rows.a) - 1:
-        return rows
-    return contiguous(wrap(np.moveaxis(rows.a, -1, dim)))
-
-
 cdef Tensor run(Tensor x, Tensor y, int dim, bint is_log):
     """The forward pass on x; with y (the output) the backward pass on x = dy."""
-    cdef Tensor rows = dim_last(x, dim), saved = None if y is None else dim_last(y, dim)
-    cdef Tensor out = empty_like(rows, cnp.PyArray_TYPE(rows.a))
-    cdef int ndim = cnp.PyArray_NDIM(rows.a)
-    cdef int64_t size = cnp.PyArray_SIZE(rows.a), v = cnp.PyArray_DIMS(rows.a)[ndim - 1] if ndim else 1
-    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(rows.a))
+    cdef Tensor source = contiguous(x), saved = None if y is None else contiguous(y)
+    cdef Tensor out = empty_like(source, cnp.PyArray_TYPE(x.a))
+    cdef int ndim = cnp.PyArray_NDIM(x.a), i
+    cdef int64_t outer = 1, v = 1, inner = 1
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
     cdef void *to = cnp.PyArray_DATA(out.a)
-    cdef const void *source = cnp.PyArray_DATA(rows.a)
-    cdef const void *output = NULL if y is None else cnp.PyArray_DATA(saved.a)
-    if size == 0:
-        return dim_back(out, dim)
-    if size < GIL_ELEMS:
-        if output is NULL:
-            K.softmax_fwd(to, source, size // v, v, is_log)
+    cdef const void *px = cnp.PyArray_DATA(source.a)
+    cdef const void *py = NULL if y is None else cnp.PyArray_DATA(saved.a)
+    for i in range(ndim):
+        if i < dim:
+            outer *= cnp.PyArray_DIMS(x.a)[i]
+        elif i == dim:
+            v = cnp.PyArray_DIMS(x.a)[i]
         else:
-            K.softmax_bwd(to, source, output, size // v, v, is_log)
+            inner *= cnp.PyArray_DIMS(x.a)[i]
+    if outer * v * inner < GIL_ELEMS:
+        if py is NULL:
+            K.softmax_fwd(to, px, outer, v, inner, is_log)
+        else:
+            K.softmax_bwd(to, px, py, outer, v, inner, is_log)
     else:
         with nogil:
-            if output is NULL:
-                K.softmax_fwd(to, source, size // v, v, is_log)
+            if py is NULL:
+                K.softmax_fwd(to, px, outer, v, inner, is_log)
             else:
-                K.softmax_bwd(to, source, output, size // v, v, is_log)
-    return dim_back(out, dim)
+                K.softmax_bwd(to, px, py, outer, v, inner, is_log)
+    return out
 
 
 @cython.final
