@@ -207,6 +207,31 @@ INLINE void v_store_n(real *p, vf x, int n) {
 #endif
 }
 
+/* Stores past the caches what is not read soon, without fetching it first. p is aligned to VB; the thread calls
+ * v_stream_end before others may read. */
+INLINE void v_stream(real *p, vf x) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    _mm512_stream_pd(p, (__m512d)x);
+#elif defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)x);
+#elif defined(__AVX2__) && defined(FDL_F64)
+    _mm256_stream_pd(p, (__m256d)x);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p, (__m256)x);
+#elif defined(__x86_64__) && defined(FDL_F64)
+    _mm_stream_pd(p, (__m128d)x);
+#elif defined(__x86_64__)
+    _mm_stream_ps(p, (__m128)x);
+#else
+    v_store(p, x);
+#endif
+}
+INLINE void v_stream_end(void) {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
 /* product of the lower halves of 64-bit lanes */
 typedef uint64_t v64 __attribute__((vector_size(VB)));
 INLINE v64 v_mul_low32(v64 a, v64 b) {
@@ -327,6 +352,15 @@ INLINE vf v_hsum_each(vf x[VL]) {
 #define V_JOIN(d, EVEN, ODD)           \
     UNROLL for (int i = 0; i < d; i++) \
         x[i] = __builtin_shufflevector(x[i], x[i + d], EVEN) + __builtin_shufflevector(x[i], x[i + d], ODD);
+    V_BLOCKS(V_JOIN)
+#undef V_JOIN
+    return x[0];
+}
+/* the same for the largest, as v_htop */
+INLINE vf v_htop_each(vf x[VL]) {
+#define V_JOIN(d, EVEN, ODD)           \
+    UNROLL for (int i = 0; i < d; i++) \
+        x[i] = v_top(__builtin_shufflevector(x[i], x[i + d], EVEN), __builtin_shufflevector(x[i], x[i + d], ODD));
     V_BLOCKS(V_JOIN)
 #undef V_JOIN
     return x[0];

@@ -66,6 +66,57 @@ def test_a_shift_of_all_logits_changes_nothing(shift):
     np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
+def test_ignored_positions_may_hold_anything():
+    x = np.zeros((1, 2, 3, 5), np.float32)
+    x[0, :, 1, 2], target = math.nan, np.zeros((1, 3, 5), np.int64)
+    target[0, 1, 2] = -100
+    y = fastdl.tensor(x).requires_grad_()
+    out = cross_entropy(y, fastdl.tensor(target), label_smoothing=0.1)
+    out.backward()
+    assert math.isclose(out.item(), math.log(2), rel_tol=1e-6)
+    assert (y.grad.numpy()[0, :, 1, 2] == 0).all() and np.isfinite(y.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("shape", [(97, 45077), (3, 17, 301 * 288), (3, 17, 301 * 287)])
+def test_large_gradients_have_the_bits_of_small_ones(shape):
+    """They go past the caches; the second shape by whole vectors, the third cannot."""
+    rng = np.random.default_rng(0)
+    x = fastdl.tensor(rng.standard_normal(shape).astype(np.float32)).requires_grad_()
+    q = fastdl.tensor(rng.random(shape).astype(np.float32)).requires_grad_()
+    target = fastdl.tensor(rng.integers(0, shape[1], shape[:1] + shape[2:]))
+    assert x.nbytes > 16 << 20 and 2 * x.nbytes // len(x) < 16 << 20
+    cross_entropy(x, target, reduction="sum", label_smoothing=0.1).backward()
+    hard, x.grad = x.grad.numpy(), None
+    cross_entropy(x, q, reduction="sum").backward()
+    for i in (0, shape[0] // 2, shape[0] - 1):
+        y = x.detach()[i : i + 1].clone().requires_grad_()
+        p = q.detach()[i : i + 1].clone().requires_grad_()
+        cross_entropy(y, target[i : i + 1], reduction="sum", label_smoothing=0.1).backward()
+        np.testing.assert_array_equal(hard[i], y.grad.numpy()[0])
+        y.grad = None
+        cross_entropy(y, p, reduction="sum").backward()
+        np.testing.assert_array_equal(x.grad.numpy()[i], y.grad.numpy()[0])
+        np.testing.assert_array_equal(q.grad.numpy()[i], p.grad.numpy()[0])
+
+
+def test_classes_next_to_each_other_are_not_copied():
+    """Scores (N, T, C) permuted to (N, C, T), as sequence models have them."""
+    rng = np.random.default_rng(0)
+    scores, target = fastdl.tensor(rng.standard_normal((3, 20, 11))).requires_grad_(), rng.integers(0, 11, (3, 20))
+    before = fastdl.memory.stats()["live_bytes"]
+    fastdl.memory.reset_peak()
+    with fastdl.no_grad():
+        first = cross_entropy(scores.permute(0, 2, 1), fastdl.tensor(target))
+    assert fastdl.memory.stats()["peak_bytes"] - before < scores.nbytes
+    out = cross_entropy(scores.permute(0, 2, 1), fastdl.tensor(target))
+    out.backward()
+    rows = scores.detach().reshape(60, 11).requires_grad_()
+    second = cross_entropy(rows, fastdl.tensor(target.reshape(-1)))
+    second.backward()
+    assert first.item() == out.item() == second.item()
+    np.testing.assert_array_equal(scores.grad.numpy().reshape(60, 11), rows.grad.numpy())
+
+
 def test_bad_targets_leave_everything_usable():
     x = tensor(3, 4)
     with pytest.raises(IndexError):
@@ -160,6 +211,38 @@ def test_second_derivative_of_cross_entropy(options):
         rng.standard_normal((5, 4)),
         rng.standard_normal((5, 4)),
         upstream,
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 8), (7,)])
+def test_second_derivative_of_soft_cross_entropy(shape, reduction):
+    rng = np.random.default_rng(0)
+    classes = shape[min(1, len(shape) - 1)]
+    weight = fastdl.tensor(rng.random(classes))
+    target, x = fastdl.tensor(rng.random(shape)), fastdl.tensor(rng.standard_normal(shape))
+    rows = (shape[:1] + shape[2:] if len(shape) > 1 else ()) if reduction == "none" else ()
+    upstream = fastdl.tensor(np.asarray(rng.standard_normal(rows)))
+    options = dict(weight=weight, reduction=reduction, label_smoothing=0.2)
+    for function in [
+        lambda z: cross_entropy(z, target, **options),
+        lambda z: cross_entropy(z, z * z, **options),  # linear in the target alone
+    ]:
+        direction = rng.standard_normal(shape)
+        got, expected = second_derivative(function, x.numpy(), direction, upstream)
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_second_derivative_where_classes_lie_apart(reduction):
+    rng = np.random.default_rng(0)
+    target = fastdl.tensor(rng.integers(0, 3, (2, 9)))
+    got, expected = second_derivative(
+        lambda x: cross_entropy(x, target, label_smoothing=0.3, reduction=reduction),
+        rng.standard_normal((2, 3, 9)),
+        rng.standard_normal((2, 3, 9)),
+        fastdl.tensor(rng.standard_normal((2, 9)) if reduction == "none" else np.float64(1.5)),
     )
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
 

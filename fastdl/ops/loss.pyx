@@ -12,9 +12,12 @@ import numpy as np
 from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM, Scratch, fdl_table, scratch)
 from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, empty_like, grad_enabled, is_fast,
                         kernels, own_array, wants, wrap)
-from .common cimport GIL_ELEMS, shape_of, to_type
+from .common cimport GIL_ELEMS, MAX_DIMS, same_shape, shape_of, to_type
 
 cnp.import_array()
+
+cdef enum:
+    PLANE_POSITIONS = 8     # of (N, C, d..) from which classes that lie apart are left so: half a vector
 
 
 # Arguments --------------------------------------------------------------------------------------------------------
@@ -77,9 +80,12 @@ cdef tuple rows_shape(tuple shape):
 
 cdef Tensor classes_last(Tensor x):
     """x as contiguous rows of classes; no history."""
+    cdef Tensor moved
     if cnp.PyArray_NDIM(x.a) < 3:
         return contiguous(x)
-    return wrap(own_array(np.moveaxis(x.a, 1, -1)))
+    moved = alias(x)
+    moved.a = np.moveaxis(x.a, 1, -1)
+    return contiguous(moved)
 
 
 cdef Tensor classes_second(Tensor rows):
@@ -89,22 +95,39 @@ cdef Tensor classes_second(Tensor rows):
     return wrap(np.moveaxis(rows.a, -1, 1))
 
 
+cdef Tensor as_planes(Tensor x):
+    """x (N, C, d..) contiguous where its classes are better left apart, else None: the classes are next to each other
+    in memory already, or there are fewer positions than a vector holds."""
+    cdef int i, ndim = cnp.PyArray_NDIM(x.a)
+    cdef int64_t inner = 1
+    if ndim < 3:
+        return None
+    for i in range(2, ndim):
+        inner *= cnp.PyArray_DIMS(x.a)[i]
+    if inner < PLANE_POSITIONS or cnp.PyArray_STRIDES(x.a)[1] == cnp.PyArray_ITEMSIZE(x.a):
+        return None
+    return contiguous(x)
+
+
 # Cross-entropy ----------------------------------------------------------------------------------------------------
 # The forward pass makes the gradient too, while the logits are in the cache. Saved: 0 the gradient of the reduced
-# loss, classes last; for second derivatives 1 the target and 2 the weights.
+# loss, of input's shape or with the classes last; for second derivatives 1 the target and 2 the weights.
 
 @cython.final
 cdef class CrossEntropyLossBackward0(Node):
     cdef int reduction
+    cdef bint planes
     cdef int64_t ignore_index
     cdef double label_smoothing
 
     cdef object apply(self, Tensor g):
-        cdef Tensor saved = self.saved(0), dx = scale_rows(saved, g)
+        cdef Tensor saved = self.saved(0), dx = scale_rows(saved, g, self.planes)
         cdef CrossEntropyGradBackward node
         if not grad_enabled():
-            return classes_second(dx)
-        dx = classes_second(alias(dx) if dx is saved else dx)
+            return dx if self.planes else classes_second(dx)
+        dx = alias(dx) if dx is saved else dx
+        if not self.planes:
+            dx = classes_second(dx)
         node = CrossEntropyGradBackward.__new__(CrossEntropyGradBackward)
         node.first = self
         node.save(0, saved)
@@ -115,14 +138,15 @@ cdef class CrossEntropyLossBackward0(Node):
         return attach(dx, node, (edge(g), self.edges[0]))
 
 
-cdef Tensor scale_rows(Tensor d, Tensor g):
-    """d times g: one number, or one for each row of d. With the number 1 it is d itself."""
+cdef Tensor scale_rows(Tensor d, Tensor g, bint planes):
+    """d times g: one number, or one for each row of d (for each position, where dimension 1 has the classes). With the
+    number 1 it is d itself."""
     cdef int typenum = cnp.PyArray_TYPE(d.a)
     cdef const fdl_table *K = kernels(typenum)
-    cdef int64_t total = cnp.PyArray_SIZE(d.a), n = cnp.PyArray_SIZE(g.a)
-    cdef int64_t shape[2]
-    cdef int64_t whole[2]
-    cdef int64_t rows[2]
+    cdef int64_t total = cnp.PyArray_SIZE(d.a), n = cnp.PyArray_SIZE(g.a), classes
+    cdef int64_t shape[3]
+    cdef int64_t whole[3]
+    cdef int64_t rows[3]
     cdef Tensor out
     cdef double factor
     cdef void *po
@@ -143,11 +167,13 @@ cdef Tensor scale_rows(Tensor d, Tensor g):
     if total == 0:
         return out
     po = cnp.PyArray_DATA(out.a)
-    shape[0], shape[1] = n, total // n
-    whole[0], whole[1] = total // n, 1
-    rows[0], rows[1] = 1, 0
+    classes = total // n
+    shape[0] = cnp.PyArray_DIMS(d.a)[0] if planes else n
+    shape[1], shape[2] = classes, n // shape[0]
+    whole[0], whole[1], whole[2] = total // shape[0], shape[2], 1
+    rows[0], rows[1], rows[2] = shape[2], 0, 1
     with nogil:
-        K.binary(FDL_MUL, po, whole, pd, whole, pg, rows, shape, 2, 1)
+        K.binary(FDL_MUL, po, whole, pd, whole, pg, rows, shape, 3, 1)
     return out
 
 
@@ -163,7 +189,9 @@ cdef class CrossEntropyGradBackward(Node):
     cdef object apply(self, Tensor g):
         if grad_enabled():
             raise NotImplementedError("[cross_entropy] third derivatives are not implemented")
-        cdef object d = self.saved(0).a, upstream = self.saved(1).a, target = (<object> self.saved(2).a).reshape(-1)
+        cdef Tensor saved = self.saved(0)
+        cdef object d = np.moveaxis(saved.a, 1, -1) if self.first.planes else saved.a
+        cdef object upstream = self.saved(1).a, target = (<object> self.saved(2).a).reshape(-1)
         cdef object classes = d.shape[d.ndim - 1]
         flat, v = d.reshape(-1, classes), (<object> classes_last(g).a).reshape(-1, classes)
         counts = target != self.first.ignore_index
@@ -188,17 +216,19 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
     cdef int typenum = cnp.PyArray_TYPE(input.a)
     cdef tuple shape = shape_of(input)
     target_shape("cross_entropy", shape, shape_of(target))
-    if not is_fast(typenum):
-        raise TypeError(f"[cross_entropy] input: expected float32 or float64 scores, got {input.dtype}")
-    cdef Tensor t = class_indices("cross_entropy", target), x = classes_last(input)
+    check_scores("cross_entropy", input)
+    cdef Tensor t = class_indices("cross_entropy", target), x = as_planes(input), loss, dx = None
+    cdef bint planes = x is not None, record = grad_enabled() and wants(input)
     cdef int64_t v = shape[0] if len(shape) == 1 else shape[1], n = cnp.PyArray_SIZE(t.a), bad
-    cdef Tensor w = class_weights("cross_entropy", weight, typenum, v), loss, dx = None
+    cdef int64_t outer = cnp.PyArray_DIMS(input.a)[0] if planes else n, inner = n // outer if planes and outer else 1
+    cdef Tensor w = class_weights("cross_entropy", weight, typenum, v)
     cdef const fdl_table *K = kernels(typenum)
-    cdef Scratch s = scratch(K.cross_entropy_scratch(n, v))
-    cdef bint record = grad_enabled() and wants(input)
+    cdef Scratch s = scratch(K.cross_entropy_scratch(outer, v, inner))
     cdef CrossEntropyLossBackward0 node
     cdef void *pd = NULL
     cdef const void *pw = NULL
+    if not planes:
+        x = classes_last(input)
     if record:
         dx = empty_like(x, typenum)
         pd = cnp.PyArray_DATA(dx.a)
@@ -209,15 +239,16 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
     cdef const void *px = cnp.PyArray_DATA(x.a)
     cdef const int64_t *pt = <const int64_t *> cnp.PyArray_DATA(t.a)
     if n * v < GIL_ELEMS:
-        bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, n, v, s.data)
+        bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, 1, outer, v, inner, s.data)
     else:
         with nogil:
-            bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, n, v, s.data)
+            bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, 1, outer, v, inner, s.data)
     if bad >= 0:
         bad_class("cross_entropy", target, bad, v)
     if record:
         node = CrossEntropyLossBackward0.__new__(CrossEntropyLossBackward0)
         node.reduction, node.ignore_index, node.label_smoothing = reduction, ignore_index, label_smoothing
+        node.planes = planes
         node.save(0, dx)
         node.save(1, t)
         if w is not None:
@@ -226,21 +257,114 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
     return loss
 
 
-cdef object probability_cross_entropy(Tensor input, Tensor target, Tensor weight, int reduction, double label_smoothing):
-    """Targets that are distributions over the classes; composed."""
-    cdef int dim = 0 if cnp.PyArray_NDIM(input.a) == 1 else 1
-    cdef Py_ssize_t classes = cnp.PyArray_DIMS(input.a)[dim]
-    cdef Tensor w = class_weights("cross_entropy", weight, cnp.PyArray_TYPE(input.a), classes)
-    aim = to_type(target, cnp.PyArray_TYPE(input.a))
-    if label_smoothing > 0:
-        aim = aim * (1 - label_smoothing) + label_smoothing / classes
+cdef int check_scores(str op, Tensor input) except -1:
+    if not is_fast(cnp.PyArray_TYPE(input.a)):
+        raise TypeError(f"[{op}] input: expected float32 or float64 scores, got {input.dtype}")
+    return 0
+
+
+# Saved: 0 the gradient of the reduced loss for the scores, 1 that for the target (None where not wanted); for second
+# derivatives 2 the scores, 3 the target.
+@cython.final
+cdef class SoftCrossEntropyBackward0(Node):
+    cdef int reduction
+    cdef bint planes
+    cdef double label_smoothing
+    cdef Tensor weight
+
+    def name(self):
+        return "CrossEntropyLossBackward0"
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor dx = self.saved(0), dtarget = self.saved(1)
+        if grad_enabled():
+            return self.formula(self.saved(2), self.saved(3), g)
+        if dx is not None:
+            dx = scale_rows(dx, g, self.planes)
+        if dtarget is not None:
+            dtarget = scale_rows(dtarget, g, self.planes)
+        if not self.planes:
+            dx = None if dx is None else classes_second(dx)
+            dtarget = None if dtarget is None else classes_second(dtarget)
+        return dx, dtarget
+
+    def formula(self, Tensor x, Tensor target, Tensor g):
+        """The same, recorded. With a = w ((1 - e) target + e / C): dx = g (sum(a) softmax(x) - a)."""
+        cdef int dim = 0 if cnp.PyArray_NDIM(x.a) == 1 else 1
+        cdef object classes = (<object> x.a).shape[dim]
+        w = 1.0
+        if self.weight is not None:
+            w = wrap((<object> self.weight.a).reshape((classes,) + (1,) * (cnp.PyArray_NDIM(x.a) - dim - 1)))
+        if self.reduction == FDL_REDUCTION_MEAN:
+            g = g / (cnp.PyArray_SIZE(x.a) / classes)
+        elif self.reduction == FDL_REDUCTION_NONE:
+            g = g.unsqueeze(dim)
+        aim = (target * (1 - self.label_smoothing) + self.label_smoothing / classes) * w
+        dx = (x.softmax(dim) * aim.sum(dim, keepdim=True) - aim) * g
+        dtarget = None if self.edges[1] is None else x.log_softmax(dim) * (-(1 - self.label_smoothing)) * w * g
+        return dx, dtarget
+
+
+cdef Tensor soft_cross_entropy(Tensor input, Tensor target, Tensor weight, int reduction, double label_smoothing):
+    """Targets that are distributions over the classes."""
+    cdef int typenum = cnp.PyArray_TYPE(input.a), ndim = cnp.PyArray_NDIM(input.a)
+    cdef tuple shape = shape_of(input)
+    check_scores("cross_entropy", input)
+    cdef Tensor aim = to_type(target, typenum), x = as_planes(input), t, loss, dx = None, dtarget = None
+    cdef bint planes = x is not None
+    cdef bint record_x = grad_enabled() and wants(input), record_target = grad_enabled() and wants(aim)
+    cdef int64_t v = shape[0] if ndim == 1 else shape[1]
+    if v == 0:
+        raise ValueError(f"[cross_entropy] input: expected at least one class, got shape {shape}")
+    cdef int64_t n = cnp.PyArray_SIZE(input.a) // v
+    cdef int64_t outer = cnp.PyArray_DIMS(input.a)[0] if planes else n, inner = n // outer if planes and outer else 1
+    cdef Tensor w = class_weights("cross_entropy", weight, typenum, v)
+    cdef const fdl_table *K = kernels(typenum)
+    cdef Scratch s = scratch(K.cross_entropy_scratch(outer, v, inner))
+    cdef SoftCrossEntropyBackward0 node
+    cdef npy_intp rows[MAX_DIMS]
+    cdef int i
+    cdef void *pd = NULL
+    cdef void *pq = NULL
+    cdef const void *pw = NULL
+    if planes:
+        t = contiguous(aim)
+    else:
+        x, t = classes_last(input), classes_last(aim)
+    if record_x:
+        dx = empty_like(x, typenum)
+        pd = cnp.PyArray_DATA(dx.a)
+    if record_target:
+        dtarget = empty_like(x, typenum)
+        pq = cnp.PyArray_DATA(dtarget.a)
     if w is not None:
-        aim = aim * wrap((<object> w.a).reshape((classes,) + (1,) * (cnp.PyArray_NDIM(input.a) - dim - 1)))
-    loss = -(input.log_softmax(dim) * aim)
-    if reduction == FDL_REDUCTION_NONE:
-        return loss.sum(dim)
-    loss = loss.sum()
-    return loss if reduction == FDL_REDUCTION_SUM else loss / (cnp.PyArray_SIZE(input.a) / classes)
+        pw = cnp.PyArray_DATA(w.a)
+    if reduction == FDL_REDUCTION_NONE and ndim > 1:
+        rows[0] = shape[0]
+        for i in range(2, ndim):
+            rows[i - 1] = shape[i]
+        loss = empty(ndim - 1, rows, typenum)
+    else:
+        loss = empty(0, NULL, typenum)
+    cdef void *pl = cnp.PyArray_DATA(loss.a)
+    cdef const void *px = cnp.PyArray_DATA(x.a)
+    cdef const void *pt = cnp.PyArray_DATA(t.a)
+    if n * v < GIL_ELEMS:
+        K.cross_entropy_soft(pl, pd, pq, px, pt, pw, label_smoothing, reduction, outer, v, inner, s.data)
+    else:
+        with nogil:
+            K.cross_entropy_soft(pl, pd, pq, px, pt, pw, label_smoothing, reduction, outer, v, inner, s.data)
+    if record_x or record_target:
+        node = SoftCrossEntropyBackward0.__new__(SoftCrossEntropyBackward0)
+        node.reduction, node.planes, node.label_smoothing, node.weight = reduction, planes, label_smoothing, w
+        if record_x:
+            node.save(0, dx)
+        if record_target:
+            node.save(1, dtarget)
+        node.save(2, input)
+        node.save(3, aim)
+        attach(loss, node, (edge(input), edge(aim)))
+    return loss
 
 
 def cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_average=None, int64_t ignore_index=-100, reduce=None,
@@ -268,8 +392,9 @@ def cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_average=
     cdef int code = reduction_code("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"[cross_entropy] label_smoothing: expected a number in [0, 1], got {label_smoothing}")
-    if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind == "f" and shape_of(input) == shape_of(target) and cnp.PyArray_NDIM(input.a) > 0:
-        return probability_cross_entropy(input, target, weight, code, label_smoothing)
+    if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind == "f" \
+            and same_shape(input.a, target.a) and cnp.PyArray_NDIM(input.a) > 0:
+        return soft_cross_entropy(input, target, weight, code, label_smoothing)
     return class_cross_entropy(input, target, weight, ignore_index, code, label_smoothing)
 
 

@@ -1,5 +1,7 @@
 """cross_entropy and nll_loss."""
 
+import itertools
+
 import numpy as np
 from fastdl.ops.loss import cross_entropy, nll_loss
 
@@ -151,32 +153,78 @@ CASES = [
 ]
 
 
-def probabilities(rng, n, classes):
-    p = rng.random((n, classes))
-    return dict(
-        x=normal(rng, n, classes),
-        target=(p / p.sum(1, keepdims=True)).astype(np.float32).astype(np.float64),
-        weight=uniform(rng, classes, low=0.1, high=2.0),
-    )
+def soft(x, target, weight=None, reduction="mean", label_smoothing=0.0):
+    """Targets that are distributions, in float64."""
+    axis = 1 if x.ndim > 1 else 0
+    classes = x.shape[axis]
+    w = np.ones(classes) if weight is None else weight
+    w = w.reshape((classes,) + (1,) * (x.ndim - axis - 1))
+    loss = -(log_softmax(x, axis) * w * (target * (1 - label_smoothing) + label_smoothing / classes)).sum(axis)
+    if reduction == "none":
+        return loss
+    with np.errstate(invalid="ignore"):
+        return loss.sum() / np.float64(x.size / classes) if reduction == "mean" else loss.sum()
 
 
-def soft_reference(x, target, weight):
-    return -(log_softmax(x, 1) * weight * (target * 0.8 + 0.2 / x.shape[1])).sum() / len(x)
+def soft_case(name, inputs, shapes, **options):
+    def op(x, target, weight=None):
+        return cross_entropy(x, target, weight, **options)
+
+    def reference(x, target, weight=None):
+        return soft(x, target, weight, **options)
+
+    return Case(name, op, reference, inputs, shapes, wrt=("x", "target"), rtol=3e-6, atol=3e-6)
 
 
-if hasattr(fastdl.Tensor, "log_softmax"):
-    CASES += [
-        Case(
-            "cross_entropy probabilities",
-            lambda x, t, w: cross_entropy(x, t, w, label_smoothing=0.2),
-            soft_reference,
-            probabilities,
-            [(1, 1), (5, 7)],
-            wrt=("x",),
-            rtol=3e-6,
-            atol=3e-6,
-        )
-    ]
+def probabilities(rng, n, classes, *more):
+    p = rng.random((n, classes, *more)) ** 4
+    target = (p / p.sum(1, keepdims=True)).astype(np.float32).astype(np.float64)
+    return dict(x=3 * normal(rng, n, classes, *more), target=target)
+
+
+def weighted_probabilities(rng, n, classes, *more):
+    return dict(**probabilities(rng, n, classes, *more), weight=uniform(rng, classes, low=0.1, high=2.0))
+
+
+# Every combination of options, for rows in registers and longer ones, and for classes that lie apart: fewer positions
+# than 8 (copied), one vector, blocks of 64 and what is left of them.
+GRID = [(18, 10), (17, 23), (3, 50), (5, 133), (2, 5, 3), (3, 7, 5, 2), (2, 9, 8, 9), (2, 70, 66)]
+
+
+def grid_inputs(is_weighted, ignores, is_soft):
+    def inputs(rng, n, classes, *more):
+        if is_soft:
+            return (weighted_probabilities if is_weighted else probabilities)(rng, n, classes, *more)
+        data = dict(x=3 * normal(rng, n, classes, *more), target=integers(rng, n, *more, below=classes))
+        if ignores:
+            data["target"][rng.random((n, *more)) < 0.4] = ignores
+            data["target"].flat[0] = (ignores + 1) % classes  # not all of them
+        return {**data, "weight": uniform(rng, classes, low=0.1, high=2.0)} if is_weighted else data
+
+    return inputs
+
+
+for reduction, smoothing, is_weighted in itertools.product(("mean", "sum", "none"), (0.0, 0.3), (False, True)):
+    options = dict(reduction=reduction, label_smoothing=smoothing)
+    title = f"{reduction}{' smoothing' if smoothing else ''}{' weight' if is_weighted else ''}"
+    CASES.append(soft_case(f"cross_entropy soft {title}", grid_inputs(is_weighted, 0, True), GRID, **options))
+    for ignored in (0, -100, 1):
+        where = {0: "", -100: " ignore", 1: " ignore a class"}[ignored]
+        more = dict(options, ignore_index=ignored) if ignored else options
+        CASES.append(case(f"cross_entropy grid {title}{where}", grid_inputs(is_weighted, ignored, False), GRID, **more))
+
+CASES += [
+    # longer than a block of 4096 or of 64 classes
+    soft_case("cross_entropy soft long", weighted_probabilities, [(3, 4099)], label_smoothing=0.1),
+    soft_case("cross_entropy soft nothing", probabilities, [(0, 3)], reduction="none"),
+    soft_case(
+        "cross_entropy soft one row",
+        lambda rng, classes: {k: v.reshape(-1) for k, v in probabilities(rng, 1, classes).items()},
+        [(1,), (9,), (70,)],
+        reduction="none",
+    ),
+    case("cross_entropy planes", images, [(1, 130, 5, 13), (1, 3, 50, 64), (1, 2, 1, 8), (1, 1, 4, 4)]),
+]
 
 X, T = fastdl.ones(2, 3), fastdl.tensor([0, 3])
 ERRORS = [
