@@ -11,6 +11,7 @@ from ..ops.creation import empty_ as empty
 from ..ops.creation import full
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from ..ops.embedding import embedding, one_hot
+from ..ops.linear_loss import linear_cross_entropy
 from ..ops.loss import cross_entropy, nll_loss
 from ..ops.matmul import linear
 from ..ops.norm import layer_norm, rms_norm

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
 from .._tensor import Tensor
 from . import functional as F
+from .linear import Linear
 from .module import Module
 
 
@@ -160,4 +165,70 @@ class CrossEntropyLoss(_WeightedLoss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+        )
+
+
+@dataclass(frozen=True)
+class LinearCrossEntropyOptions:
+    """How linear_cross_entropy cuts its rows. Only batch_chunk_size, the rows of a chunk (None: by size), has an
+    effect; sums are always in the type of the data, and the backward pass may always be repeated."""
+
+    allow_retain_graph: bool = False
+    batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: Any = None
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    """Cross-entropy of a linear layer, whose logits are never in memory as a whole.
+
+    Args:
+        in_features: D.
+        num_classes: C.
+        out_features: sizes d.. of more dimensions of the target.
+        bias: whether the layer adds a learnable bias.
+        weight, reduction, ignore_index, label_smoothing, options: as in nn.functional.linear_cross_entropy.
+    Parameters:
+        linear.weight: (C d.., D) and linear.bias: (C d..), as nn.Linear's.
+    Shape:
+        input (D) or (N, D), target (), (N) or (N, d..) -> () or target's shape for reduction "none".
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: LinearCrossEntropyOptions | None = None,
+    ) -> None:
+        super().__init__(weight, reduction=reduction)
+        self.num_classes = num_classes
+        self.out_features = tuple(out_features)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.options = options
+        self.linear = Linear(in_features, num_classes * math.prod(out_features), bias, device=device, dtype=dtype)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        shape = (self.num_classes, *self.out_features)
+        bias = self.linear.bias
+        return F.linear_cross_entropy(
+            input,
+            self.linear.weight.reshape(*shape, -1) if self.out_features else self.linear.weight,
+            target,
+            linear_bias=bias.reshape(shape) if bias is not None and self.out_features else bias,
+            weight=self._buffers["weight"],
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
         )
