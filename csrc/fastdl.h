@@ -56,6 +56,7 @@ typedef struct fdl_rnn_args {
     int reverse;
     int relu;                   /* rnn only: relu instead of tanh */
     const real *gx;             /* [T,B,G*H] in     input part of the gates, all biases added (gru: b_hh only for r, z) */
+    const int64_t *gx_row;      /* [T,B]     in     row of gx for each row, for inputs that are few different ones; NULL: its own */
     const real *w_hh;           /* [G*H,H]   in */
     const real *b_hn;           /* [H] gru   in     bias of the n gate's recurrent part; NULL: none */
     const real *h0, *c0;        /* [B,H]     in     NULL: zeros */

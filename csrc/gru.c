@@ -11,14 +11,14 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
     vf b_hn = args->b_hn ? load_part(args->b_hn + x->unit, n) : v_zero();
     for (int i = 0; i < x->rows; i++) {
         int64_t row = x->row + i * x->stride, at = w->row + row;
-        const real *sum = x->sum + i * x->ld, *gx = args->gx + at * 3 * h + x->unit;
+        const real *sum = x->sum + i * x->ld, *gx = input_part(args, at, 3 * h) + x->unit;
         const real *before = row < w->n_before ? args->y + (w->row_before + row) * args->ldy : state_row(r, args->h0, row);
-        vf reset = v_sigmoid(v_load(sum) + load_part(gx, n));
-        vf update = v_sigmoid(v_load(sum + VL) + load_part(gx + h, n));
+        vf reset = v_gate(v_load(sum) + load_part(gx, n));
+        vf update = v_gate(v_load(sum + VL) + load_part(gx + h, n));
         vf inner = v_load(sum + 2 * VL) + b_hn;
         vf new = v_tanh(v_fma(reset, inner, load_part(gx + 2 * h, n)));
         vf y = v_fma(update, load_part(before + x->unit, n) - new, new);
-        if (row < w->n_after)
+        if (row < w->n_after && !args->gx_row)
             UNROLL for (int g = 0; g < 3; g++)
                 __builtin_prefetch(args->gx + ((w->row_after + row) * 3 + g) * h + x->unit, 0, 2);
         store_part(args->y + at * args->ldy + x->unit, y, n);

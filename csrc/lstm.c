@@ -10,13 +10,13 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
     int n = x->n;
     for (int i = 0; i < x->rows; i++) {
         int64_t row = x->row + i * x->stride, at = w->row + row;
-        const real *sum = x->sum + i * x->ld, *gx = args->gx + at * 4 * h + x->unit;
+        const real *sum = x->sum + i * x->ld, *gx = input_part(args, at, 4 * h) + x->unit;
         real *cn = args->cn + row * h; /* the running state */
         const real *before = row < w->n_before ? cn : state_row(r, args->c0, row);
-        vf input = v_sigmoid(v_load(sum) + load_part(gx, n));
-        vf forget = v_sigmoid(v_load(sum + VL) + load_part(gx + h, n));
+        vf input = v_gate(v_load(sum) + load_part(gx, n));
+        vf forget = v_gate(v_load(sum + VL) + load_part(gx + h, n));
         vf new = v_tanh(v_load(sum + 2 * VL) + load_part(gx + 2 * h, n));
-        vf output = v_sigmoid(v_load(sum + 3 * VL) + load_part(gx + 3 * h, n));
+        vf output = v_gate(v_load(sum + 3 * VL) + load_part(gx + 3 * h, n));
         vf c = v_fma(forget, load_part(before + x->unit, n), input * new);
         vf y = output * v_tanh(c);
         store_part(cn + x->unit, c, n);

@@ -13,8 +13,9 @@ enum {
     AHEAD = 8,            /* k steps that the panel is prefetched into L1: 3 % from L2, 25 % from L3 */
     MAX_TILE = 24,        /* vectors that a tile writes at most */
     MIN_FLOPS = 1 << 22,  /* below, one thread: about 30 us, in which a second one has too few rows or units */
-    MIN_ROWS = 4,         /* rows per thread from which the batch is dealt out by rows */
-    L2_BYTES = 3 << 19,   /* packed weights above this are dealt out by panels */
+    PACK_FLOPS = 28,      /* that take as long as packing one element */
+    MIN_ROWS = 4,         /* rows per thread from which a step is dealt out by rows */
+    L2_BYTES = 3 << 19,   /* packed weights above this come from L3 in each step: dealt out by panels, fetched ahead */
     MIN_ROWS_L3 = 96      /* unless each thread has so many rows that reading W from L3 does not matter */
 };
 static const int rows_of[] = {0, ROWS_OF_1, ROWS_OF_2, ROWS_OF_3, ROWS_OF_4};
@@ -71,18 +72,27 @@ typedef struct operand {
     int64_t ld0, ld1, k0, k1;
 } operand;
 
-typedef void (*tile_fn)(real *out, const real *w, int64_t ldw, const operand *a, int64_t row);
+/* panels to sum, and what is read next: `ahead` elements of it per k step are fetched into L2 */
+typedef struct panel_source {
+    const real *w, *next;
+    int64_t ldw, ahead;
+} panel_source;
+
+typedef void (*tile_fn)(real *out, const panel_source *from, const operand *a, int64_t row);
 
 /* out[panel][row][col] = sum over k of a[row][k] * w[panel][k][col], for constant rows, cols, n_panels */
-INLINE void sum_tile(real *out, const real *w, int64_t ldw, const operand *a, int64_t row, int rows, int cols,
+INLINE void sum_tile(real *out, const panel_source *from, const operand *a, int64_t row, int rows, int cols,
                      int n_panels) {
+    const real *w = from->w, *next = from->next;
+    const int64_t ldw = from->ldw, ahead = from->ahead;
     vf sum[MAX_TILE];
     UNROLL for (int i = 0; i < rows * cols * n_panels; i++) sum[i] = v_zero();
     for (int part = 0; part < 2; part++) {
         const real *x[8];
         int64_t k_end = part ? a->k1 : a->k0, ld = part ? a->ld1 : a->ld0;
         UNROLL for (int i = 0; i < rows; i++) x[i] = (part ? a->a1 : a->a0) + (row + i) * ld;
-        for (int64_t k = 0; k < k_end; k++, w += cols * VL) {
+        for (int64_t k = 0; k < k_end; k++, w += cols * VL, next += ahead) {
+            __builtin_prefetch(next, 0, 2);
             UNROLL for (int p = 0; p < n_panels; p++) {
                 vf b[MAX_COLS];
                 UNROLL for (int c = 0; c < cols; c++) {
@@ -103,8 +113,8 @@ INLINE void sum_tile(real *out, const real *w, int64_t ldw, const operand *a, in
 }
 
 #define TILE(rows, cols, n_panels)                                                                                     \
-    static void tile_##rows##x##cols##x##n_panels(real *out, const real *w, int64_t ldw, const operand *a, int64_t row) { \
-        sum_tile(out, w, ldw, a, row, rows, cols, n_panels);                                                           \
+    static void tile_##rows##x##cols##x##n_panels(real *out, const panel_source *from, const operand *a, int64_t row) { \
+        sum_tile(out, from, a, row, rows, cols, n_panels);                                                             \
     }
 #define TILES_OF_3_ROWS(cols) TILE(1, cols, 1) TILE(2, cols, 1) TILE(3, cols, 1)
 TILES_OF_3_ROWS(1) TILE(4, 1, 1) TILE(5, 1, 1) TILE(6, 1, 1) TILE(7, 1, 1) TILE(8, 1, 1)
@@ -174,9 +184,9 @@ static int64_t share_rows(const share *s, int64_t n) { /* how many of the rows [
     return n <= s->first ? 0 : (n - s->first + s->stride - 1) / s->stride;
 }
 
-static int deal_rows(const recurrent *r, int n_threads) {
-    int64_t bytes = packed_size(r->args->h, r->gates) * (int64_t)sizeof(real), rows = r->args->b / n_threads;
-    return n_threads == 1 || r->w.count < n_threads || rows >= (bytes <= L2_BYTES ? MIN_ROWS : MIN_ROWS_L3);
+/* whether a step of n rows is dealt out by rows: then no thread reads what another one made of the step before */
+static int deals_rows(const recurrent *r, int64_t n, int n_threads) {
+    return n_threads == 1 || r->w.count < n_threads || n / n_threads >= (r->is_far ? MIN_ROWS_L3 : MIN_ROWS);
 }
 
 /* a [B, ld] block as left operand of the share's rows */
@@ -203,11 +213,17 @@ static void run_rows(const recurrent *r, const share *s, const walk *w, const op
     for (int64_t p = s->panel0; p < s->panel1;) {
         int cols = panel_cols(&r->w, p), n_panels = rows == 1 ? PANELS_OF_1_ROW : rows == 2 ? PANELS_OF_2_ROWS : 1;
         if (p + n_panels > s->panel1 || panel_cols(&r->w, p + n_panels - 1) != cols) n_panels = 1;
-        int64_t tiles = (rows + rows_of[cols] - 1) / rows_of[cols], ldw = cols * VL * r->w.k;
-        for (int64_t i = 0; i < tiles; i++) {
+        int64_t tiles = (rows + rows_of[cols] - 1) / rows_of[cols], after = p + n_panels;
+        panel_source from = {panel_data(&r->w, p), 0, cols * VL * r->w.k, 0};
+        from.next = from.w;
+        if (after < s->panel1 && r->is_far) {
+            from.next = panel_data(&r->w, after);
+            from.ahead = n_panels * cols * VL / tiles;
+        }
+        for (int64_t i = 0; i < tiles; i++, from.next += from.ahead * r->w.k) {
             int64_t row = begin + rows * i / tiles;
             int n = (int)(begin + rows * (i + 1) / tiles - row);
-            (n_panels > 1 ? many_panels[n - 1][cols - 1] : one_panel[cols - 1][n - 1])(out, panel_data(&r->w, p), ldw, a, row);
+            (n_panels > 1 ? many_panels[n - 1][cols - 1] : one_panel[cols - 1][n - 1])(out, &from, a, row);
             for (int q = 0; q < n_panels; q++) {
                 tile x = {out + q * n * cols * VL, cols * VL, s->first + row * s->stride, s->stride, 0, n, 0};
                 finish_tile(r, w, &x, p + q, cols);
@@ -271,19 +287,21 @@ static void initial_bwd(const recurrent *r, const share *s, const walk *w) {
 static void run_thread(void *ctx, fdl_team *team, int thread, int n_threads) {
     const recurrent *r = ctx;
     int64_t count = r->w.count;
-    share s = {0, 1, count * thread / n_threads, count * (thread + 1) / n_threads};
+    share by_rows = {thread, n_threads, 0, count};
+    share by_panels = {0, 1, count * thread / n_threads, count * (thread + 1) / n_threads};
     if (r->pack)
-        for (int64_t p = s.panel0; p < s.panel1; p++) pack_panel(r, p);
-    int alone = deal_rows(r, n_threads);
-    if (alone) {
-        if (n_threads > 1) fdl_barrier(team, thread);
-        s = (share){thread, n_threads, 0, count};
-    }
+        for (int64_t p = by_panels.panel0; p < by_panels.panel1; p++) pack_panel(r, p);
+    if (n_threads > 1) fdl_barrier(team, thread);
     walk w = walk_start(r->args, r->backward);
+    int was_alone = 0;
     do {
-        (r->backward ? step_bwd : step_fwd)(r, &s, &w);
+        int alone = deals_rows(r, w.n, n_threads);
+        const share *s = alone ? &by_rows : &by_panels;
+        if (was_alone && !alone) fdl_barrier(team, thread);
+        (r->backward ? step_bwd : step_fwd)(r, s, &w);
         if (!alone) fdl_barrier(team, thread);
-        if (r->backward && r->args->dh0 && w.n_after < w.n) initial_bwd(r, &s, &w);
+        if (r->backward && r->args->dh0 && w.n_after < w.n) initial_bwd(r, s, &w);
+        was_alone = alone;
     } while (walk_next(&w));
 }
 
@@ -301,11 +319,12 @@ void FDL_FN(recurrent_run)(recurrent *r) {
     if (args->t <= 0 || b <= 0 || h <= 0) return;
     real *packed = args->scratch, *zeros = packed + padded(packed_size(h, r->gates));
     r->w = make_panels(packed, h, r->gates, r->backward);
+    r->is_far = packed_size(h, r->gates) * (int64_t)sizeof(real) > L2_BYTES;
     r->pack = r->backward || !args->is_packed;
     r->zeros = zeros;
     r->dh = args->dh0 ? args->dh0 : zeros + padded(h);
     r->dc = args->dc0 ? args->dc0 : zeros + padded(h) + padded(b * h);
     memset(zeros, 0, h * sizeof(real));
-    double flops = 2.0 * args->t * b * h * h * r->gates;
+    double flops = (2.0 * args->t * b + (r->pack ? PACK_FLOPS : 0)) * h * h * r->gates;
     fdl_parallel_spmd(flops < MIN_FLOPS ? 1 : fdl_num_threads(), run_thread, r);
 }

@@ -9,9 +9,9 @@
  * Forward, a panel is VL hidden units with all their gates side by side, so one tile finishes its units; backward
  * (and in the plain RNN) it is up to 3 vectors of units. Where VL does not divide H the columns are padded by 0.
  *
- * Threads: a share is rows first, first+stride, .. of the batch and panels [panel0, panel1). Large batches are
- * dealt out by rows (evenly for any lengths) and each thread walks the whole sequence alone; small batches, and
- * weights that do not fit a core's L2 cache, by panels with a barrier per step. */
+ * Threads: a share is rows first, first+stride, .. of the batch and panels [panel0, panel1). Steps of many rows are
+ * dealt out by rows (evenly for any lengths) and each thread walks alone; steps of few rows, and weights that do not
+ * fit a core's L2 cache, by panels with a barrier per step. */
 #ifndef FDL_RECURRENT_H
 #define FDL_RECURRENT_H
 #include "fastdl.h"
@@ -46,7 +46,7 @@ typedef struct recurrent {
     panels w;
     const real *zeros; /* [H] */
     real *dh, *dc;     /* [B,H] backward: what a step hands to the one before it in time, beside dG W_hh */
-    int pack;
+    int pack, is_far;  /* is_far: the packed weights do not stay in L2 */
 } recurrent;
 
 /* recurrent.c */
@@ -57,6 +57,11 @@ INLINE vf load_part(const real *p, int n) { return n == VL ? v_load(p) : v_load_
 INLINE void store_part(real *p, vf x, int n) {
     if (n == VL) v_store(p, x);
     else v_store_n(p, x, n);
+}
+
+/* the input part of the gates of row `at` */
+INLINE const real *input_part(const fdl_rnn_args *args, int64_t at, int64_t width) {
+    return args->gx + (args->gx_row ? args->gx_row[at] : at) * width;
 }
 
 /* row i of a [B,H] state that may be absent (zeros) */

@@ -127,6 +127,26 @@ INLINE vi v_isel(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
 INLINE vf v_max(vf a, vf b) { return v_sel((a > b) | (a != a), a, b); }
 INLINE vf v_min(vf a, vf b) { return v_sel((a < b) | (a != a), a, b); }
 
+/* x bounded by a constant that is not 0; NaN stays */
+INLINE vf v_at_least(vf x, vf low) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_max_pd((__m512d)low, (__m512d)x);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)low, (__m512)x);
+#else
+    return v_sel(x < low, low, x);
+#endif
+}
+INLINE vf v_at_most(vf x, vf high) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vf)_mm512_min_pd((__m512d)high, (__m512d)x);
+#elif defined(__AVX512F__)
+    return (vf)_mm512_min_ps((__m512)high, (__m512)x);
+#else
+    return v_sel(x > high, high, x);
+#endif
+}
+
 INLINE vf v_abs(vf x) {
     return (vf)((vi)x & ~((vi)v_set1((real)-0.0)));
 }

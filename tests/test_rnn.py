@@ -71,6 +71,61 @@ def test_lengths_give_what_each_sequence_gives_alone(layer, batch_first):
 
 
 @pytest.mark.parametrize("layer", LAYERS.values())
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_lengths_give_the_bits_of_packed_sequences(layer, batch_first):
+    """Values, last states and all gradients; what stands in the padding does not matter."""
+    net = layer(3, 21, num_layers=2, bidirectional=True, batch_first=batch_first)
+    lengths, found = [2, 6, 1, 6, 3], []
+    behind = np.arange(7)[:, None] >= lengths
+    behind = behind.T if batch_first else behind
+    upstream = normal(*behind.shape, 42, seed=7)
+    for packed in (False, True):
+        x = normal(*behind.shape, 3)
+        if not packed:
+            x[fastdl.tensor(behind)] = np.nan
+        hx = states(layer, 4, 5, 21)
+        for t in (x, *(hx if layer is nn.LSTM else (hx,))):
+            t.requires_grad_()
+        if packed:
+            y, last = net(pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False), hx)
+            y, _ = pad_packed_sequence(y, batch_first, total_length=7)
+        else:
+            y, last = net(x, hx, lengths=lengths)
+        net.zero_grad()
+        parts = last if layer is nn.LSTM else (last,)
+        (y * upstream).sum().backward(retain_graph=True)
+        sum((s * s).sum() for s in parts).backward()
+        assert not y.detach().numpy()[behind].any() and not x.grad.numpy()[behind].any()
+        grads = [t.grad for t in (x, *(hx if layer is nn.LSTM else (hx,)), *net.parameters())]
+        found.append([t.detach().numpy().tobytes() for t in (y, *parts, *grads)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("layer", LAYERS.values())
+@pytest.mark.parametrize("form", ["plain", "batch_first", "lengths", "packed", "few"])
+def test_tokens_give_the_bits_of_one_hot_vectors(layer, form):
+    """The gradients may differ by rounding: tokens are summed in another order than a product's."""
+    first, vocab = form == "batch_first", 90 if form == "few" else 11
+    net = layer(vocab, 19, num_layers=2, batch_first=first)
+    tokens = fastdl.tensor(np.random.default_rng(3).integers(vocab, size=(4, 5)))
+    one_hot = nn.functional.one_hot(tokens, vocab).float()
+    found = []
+    for x in (tokens, one_hot):
+        options = {"lengths": [4, 1, 2, 4, 3]} if form == "lengths" else {}
+        if form == "packed":
+            x = pack_padded_sequence(x, [4, 4, 2, 1, 1])
+        y, last = net(x, **options)
+        y = y.data if form == "packed" else y
+        net.zero_grad()
+        (y * normal(*y.shape, seed=4)).sum().backward()
+        found.append(([y.detach().numpy(), *arrays(last)], [p.grad.numpy() for p in net.parameters()]))
+    for a, b in zip(found[0][0], found[1][0]):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(found[0][1], found[1][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values())
 def test_step_by_step_gives_the_whole_sequence(layer):
     net, x = layer(4, 17, num_layers=2), normal(7, 3, 4)
     whole, last = net(x)
@@ -271,6 +326,34 @@ def test_packing_and_back():
     assert whole.sorted_indices is None and isinstance(whole, PackedSequence) and whole.data.shape == (10, 2)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("tail", [(), (3,), (2, 3)])
+def test_gradient_of_packing_and_back(batch_first, tail):
+    lengths, real = [2, 4, 1], np.arange(5)[:, None] < [2, 4, 1]
+    real = real.T if batch_first else real
+    x = normal(*real.shape, *tail).requires_grad_()
+    packed = pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
+    weights = normal(*packed.data.shape, seed=1)
+    (dx,) = fastdl.autograd.grad((packed.data**2 * weights).sum(), x, create_graph=True)
+    padded, _ = pad_packed_sequence(packed._replace(data=packed.data * weights), batch_first, total_length=5)
+    np.testing.assert_allclose(dx.detach().numpy(), (2 * padded).detach().numpy(), rtol=1e-6)
+    (ddx,) = fastdl.autograd.grad(dx.sum(), x)
+    ones = fastdl.ones(*packed.data.shape)
+    wanted, _ = pad_packed_sequence(packed._replace(data=2 * weights * ones), batch_first, total_length=5)
+    np.testing.assert_array_equal(ddx.numpy(), wanted.numpy())
+    (dy,) = fastdl.autograd.grad((padded * normal(*padded.shape, seed=2)).sum(), packed.data)
+    again = pack_padded_sequence(normal(*padded.shape, seed=2), lengths, batch_first, enforce_sorted=False)
+    np.testing.assert_array_equal(dy.numpy(), (again.data * weights).numpy())
+
+
+def test_packing_of_other_types():
+    for x in (fastdl.arange(8).reshape(4, 2), fastdl.arange(8).reshape(4, 2) > 2):
+        packed = pack_padded_sequence(x, [1, 3], enforce_sorted=False)
+        assert packed.data.tolist() == [x[0, 1].item(), x[0, 0].item(), x[1, 1].item(), x[2, 1].item()]
+        y, _ = pad_packed_sequence(packed, padding_value=1, total_length=4)
+        assert y.dtype is x.dtype and y[:3, 1].tolist() == x[:3, 1].tolist() and y[1:, 0].tolist() == [1, 1, 1]
+
+
 def test_lists_of_sequences():
     parts = [fastdl.arange(n) + 10 * n for n in (2, 4, 1)]
     padded = pad_sequence(parts, batch_first=True, padding_value=-1)
@@ -309,6 +392,18 @@ def test_lists_of_sequences():
         (lambda: nn.GRUCell(3, 4)(fastdl.zeros(2, 5)), RuntimeError, "got 5 expected 3"),
         (lambda: nn.GRUCell(3, 4)(fastdl.zeros(2, 3), fastdl.zeros(4)), ValueError, "Expected hx to be 2D"),
         (lambda: pack_padded_sequence(fastdl.zeros(3, 2, 1), [1, 3]), RuntimeError, "enforce_sorted=False"),
+        (
+            lambda: pad_packed_sequence(PackedSequence(fastdl.zeros(3, 1), fastdl.tensor([2, 2]))),
+            ValueError,
+            "expected the 4 rows that batch_sizes count",
+        ),
+        (
+            lambda: pad_packed_sequence(
+                PackedSequence(fastdl.zeros(4, 1), fastdl.tensor([2, 2]), None, fastdl.tensor([0, 0]))
+            ),
+            ValueError,
+            "expected each of 2 sequences once",
+        ),
         (lambda: pad_sequence([]), RuntimeError, "at least one"),
     ],
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import fastdl
 from fastdl import nn
-from fastdl.nn import functional as F
 from fastdl.text import Vocab
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -46,10 +45,7 @@ class LanguageModel(nn.Module):
             Logits (T * N, V), time first, so that their targets are `y.T.reshape(-1)`; and the state after the last
             token: (L, N, H), or a pair of them for the LSTM.
         """
-        if self.embedding is None:
-            inputs = F.one_hot(tokens.T, self.vocab_size).to(self.linear.weight.dtype)
-        else:
-            inputs = self.embedding(tokens.T)
+        inputs = tokens.T if self.embedding is None else self.embedding(tokens.T)
         outputs, state = self.rnn(inputs, state)
         return self.linear(outputs.reshape(-1, self.hidden_size)), state
 

@@ -7,13 +7,14 @@ import warnings
 from typing import Any
 
 from .._tensor import Tensor
+from .._types import int64
 from ..ops.creation import empty_ as empty
 from ..ops.rnn import recurrent
 from ..ops.shape import index_select
 from . import init
 from .module import Module
 from .parameter import Parameter
-from .utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from .utils.rnn import PackedSequence, checked_lengths
 
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
 
@@ -128,11 +129,14 @@ class RNNBase(Module):
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         return shown + "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
 
-    def _run(self, data: Tensor, sizes: Tensor | None, h0: Tensor | None, c0: Tensor | None) -> tuple[Tensor, Any]:
-        """Output and last states (the LSTM's are a pair) of time-major or packed data."""
+    def _run(
+        self, data: Tensor, sizes: Tensor | None, h0: Tensor | None, c0: Tensor | None, lengths: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Output and last states (the LSTM's are a pair) of time-major or packed data, or with lengths of padded data
+        as it came."""
         output, hn, cn = recurrent(
             self.mode.lower(), data, sizes, h0, c0, self._flat_weights, self.bias, self.num_layers, self.dropout,
-            self.training, self.bidirectional,
+            self.training, self.bidirectional, lengths, self.batch_first,
         )  # fmt: skip
         return output, hn if cn is None else (hn, cn)
 
@@ -140,7 +144,8 @@ class RNNBase(Module):
         """Runs all steps.
 
         Args:
-            input: the sequences.
+            input: the sequences; or tokens (T, B) of int64, which stand for one-hot vectors of input_size: the same
+                output without them and without a product.
             hx: first states, for the LSTM a pair (h0, c0); None: zeros.
             lengths: the length of each sequence of a padded batch, in any order; outputs behind the end are zeros, and
                 the last states those at each sequence's end. None: all steps count.
@@ -148,13 +153,17 @@ class RNNBase(Module):
             (output, hn), for the LSTM (output, (hn, cn)); output is a PackedSequence if the input is one.
         Raises:
             RuntimeError, ValueError, TypeError: shapes, lengths or dtypes that do not fit.
+            IndexError: a token outside [0, input_size).
         """
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         name, ndim = type(self).__name__, input.dim()
+        tokens = ndim == 2 and input.dtype is int64
         if ndim not in (2, 3):
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {ndim}D tensor instead")
-        if input.shape[-1] != self.input_size:
+        if tokens:
+            ndim = 3
+        elif input.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
             )
@@ -162,7 +171,8 @@ class RNNBase(Module):
         if lengths is not None:
             if ndim == 2:
                 raise ValueError(f"{name}: lengths needs a batch of sequences, got input of shape {tuple(input.shape)}")
-            return self._forward_lengths(input, hx, lengths)
+            steps, batch = input.shape[:2][::-1] if self.batch_first else input.shape[:2]
+            return self._run(input, None, h0, c0, checked_lengths(lengths, batch, steps))
         if ndim == 2:
             h0, c0 = (None if s is None else s.unsqueeze(1) for s in (h0, c0))
             output, state = self._run(input.unsqueeze(1), None, h0, c0)
@@ -202,12 +212,6 @@ class RNNBase(Module):
             else:
                 state = index_select(state, 1, input.unsorted_indices)
         return input._replace(data=output), state
-
-    def _forward_lengths(self, input: Tensor, hx: Any, lengths: Any) -> tuple[Tensor, Any]:
-        packed = pack_padded_sequence(input, lengths, self.batch_first, enforce_sorted=False)
-        output, state = self._forward_packed(packed, hx)
-        steps = input.shape[1 if self.batch_first else 0]
-        return pad_packed_sequence(output, self.batch_first, total_length=steps)[0], state
 
 
 class RNN(RNNBase):

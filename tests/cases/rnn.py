@@ -1,11 +1,13 @@
 """Recurrent layers: whole sequences, packed sequences, layers and directions."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import fastdl
 from fastdl.ops import rnn
 
-from . import Case, Error, normal
+from . import Case, Error, integers, normal
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
@@ -104,8 +106,56 @@ def case(mode, layers, directions, sizes, shapes):
     )
 
 
+def padded_case(mode, layers, directions, lengths, batch_first, shapes):
+    """A padded batch with lengths: each sequence alone, zeros behind its end."""
+    alone = reference(mode, layers, directions, None)
+
+    def run(x, h0, c0, *params):
+        x = x if batch_first else x.swapaxes(0, 1)
+        y = np.zeros((*x.shape[:2], directions * h0.shape[-1]))
+        states = [np.zeros(h0.shape) for _ in range(2 if mode == "lstm" else 1)]
+        for b, n in enumerate(lengths):
+            out, *last = alone(x[b, :n, None], h0[:, b : b + 1], c0[:, b : b + 1], *params)
+            y[b, :n] = out[:, 0]
+            for state, found in zip(states, last):
+                state[:, b] = found[:, 0]
+        return (y if batch_first else y.swapaxes(0, 1), *states)
+
+    def make(rng, t, i, h):
+        found = inputs(mode, layers, directions, None)(rng, t, len(lengths), i, h)
+        found["input"] = found["input"].swapaxes(0, 1).copy() if batch_first else found["input"]
+        return found
+
+    def op(input, h0, c0, *params):
+        c0, n = c0 if mode == "lstm" else None, np.array(lengths)
+        y, hn, cn = rnn.recurrent(
+            mode, input, None, h0, c0, params, True, layers, 0.0, True, directions == 2, n, batch_first
+        )
+        return (y, hn) if cn is None else (y, hn, cn)
+
+    plain = case(mode, layers, directions, None, shapes)
+    name = f"{mode}_{layers}x{directions}_lengths" + "_batch_first" * batch_first
+    return replace(plain, name=name, op=op, reference=run, inputs=make)
+
+
+def token_case(mode, layers, sizes, shapes):
+    """Tokens are the one-hot vectors of their numbers."""
+    plain = case(mode, layers, 1, sizes, shapes)
+
+    def make(rng, t, b, v, h):
+        found = plain.inputs(rng, t, b, v, h)
+        found["input"] = integers(rng, *found["input"].shape[:-1], below=v)
+        return found
+
+    def run(tokens, h0, c0, *params):
+        return plain.reference(np.eye(params[0].shape[1])[tokens], h0, c0, *params)
+
+    wrt = [n for n in plain.wrt if n != "input"]
+    return replace(plain, name=f"{plain.name}_tokens", reference=run, inputs=make, wrt=wrt)
+
+
 # (T, B, I, H): around the vector widths, one row and several tiles of rows, one step; the last ones use both ways of
-# sharing the work between threads
+# sharing the work between threads, with weights that stay in L2 and ones that do not
 SHAPES = [
     (3, 2, 4, 5),
     (1, 1, 1, 1),
@@ -116,6 +166,7 @@ SHAPES = [
     (3, 17, 5, 64),
     (9, 16, 6, 130),
     (20, 2, 3, 250),
+    (2, 9, 3, 660),
 ]
 FEW = [(3, 2, 4, 5), (2, 5, 3, 17)]
 SIZES = [7, 7, 4, 3, 3, 1]
@@ -123,6 +174,15 @@ CASES = [case(mode, 1, 1, None, SHAPES) for mode in GATES]
 CASES += [case(mode, *form, None, FEW) for mode in GATES for form in ((1, 2), (2, 1), (2, 2), (3, 2))]
 CASES += [case(mode, *form, SIZES, [(0, 0, 3, 5), (0, 0, 4, 33)]) for mode in GATES for form in ((1, 1), (2, 2))]
 CASES += [case("lstm", 3, 1, [5, 5, 5], [(0, 0, 3, 6)])]
+LONG = [16] * 4 + [9, 9, 8, 7, 7, 5, 3, 2, 1]  # threads share the first steps by rows and the last ones by units
+CASES += [replace(case(mode, 1, 2, LONG, [(0, 0, 3, 170)]), name=f"{mode}_many_sizes") for mode in GATES]
+LENGTHS = [3, 5, 1, 3, 4]
+CASES += [padded_case(mode, *form, LENGTHS, first, [(6, 3, 5), (5, 4, 17)])
+          for mode in GATES for form in ((1, 1), (2, 2)) for first in (False, True)]
+# one row per token or a column of the weight for each row, around the switch at a quarter of the vocabulary
+TOKENS = [(5, 3, 4, 5), (1, 1, 3, 1), (3, 5, 16, 17), (2, 3, 23, 9), (2, 3, 24, 9), (1, 2, 70, 33)]
+CASES += [token_case(mode, 1, None, TOKENS) for mode in GATES]
+CASES += [token_case(mode, 2, SIZES, [(0, 0, 4, 5)]) for mode in GATES]
 
 
 def call(
@@ -149,6 +209,17 @@ def call(
     )
 
 
+def call_lengths(*lengths):
+    params = [fastdl.zeros(*s) for s in ((15, 4), (15, 5), (15,), (15,))]
+    x = fastdl.zeros(3, 2, 4)
+    return lambda: rnn.recurrent("gru", x, None, None, None, params, True, 1, 0.0, True, False, np.array(lengths))
+
+
+def call_tokens(tokens):
+    params = [fastdl.zeros(*s) for s in ((15, 4), (15, 5), (15,), (15,))]
+    return rnn.recurrent("gru", fastdl.tensor(tokens), None, None, None, params, True, 1, 0.0, True, False)
+
+
 ERRORS = [
     Error(
         "rnn_dimensions", call(input=(3, 4)), RuntimeError, r"\[gru\] input: expected shape \(T, B, I\), got \(3, 4\)"
@@ -169,6 +240,10 @@ ERRORS = [
         "rnn_dtype", call(dtype=fastdl.float64), TypeError, "parameter: expected float64 like the input, got .*float32"
     ),
     Error("rnn_integers", call(dtype=fastdl.int64), TypeError, "input: expected float32 or float64"),
+    Error("rnn_token", lambda: call_tokens([[0, 4]]), IndexError, r"\[gru\] input: expected tokens in \[0, 4\), got 4"),
+    Error("rnn_lengths", call_lengths(3, 4), RuntimeError, r"\[gru\] lengths: expected 2 numbers in \[1, 3\], got \[3, 4\]"),
+    Error("rnn_lengths_count", call_lengths(3, 2, 1), RuntimeError, r"expected 2 numbers in \[1, 3\]"),
+    Error("rnn_negative_token", lambda: call_tokens([[0], [-1]]), IndexError, "got -1"),
     Error(
         "rnn_growing_sizes",
         call(input=(4, 4), sizes=[1, 3]),

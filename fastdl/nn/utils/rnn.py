@@ -9,8 +9,8 @@ import numpy as np
 
 from ..._tensor import Tensor, from_numpy
 from ...ops.creation import full
-from ...ops.embedding import embedding
-from ...ops.shape import cat, index_select, stack
+from ...ops.rnn import pack, unpack
+from ...ops.shape import cat, stack
 
 
 class _Packed(NamedTuple):
@@ -71,17 +71,13 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return from_numpy(np.argsort(permutation.numpy(), kind="stable"))
 
 
-def _gather(data: Tensor, rows: np.ndarray) -> Tensor:
-    """data[rows], for a data of any number of dimensions."""
-    index = from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-    if data.dim() < 2 or not data.dtype.is_floating_point:
-        return index_select(data, 0, index)
-    if data.dim() == 2:
-        return embedding(index, data)
-    return embedding(index, data.reshape(data.shape[0], -1)).reshape(len(rows), *data.shape[1:])
+def checked_lengths(lengths: Any, batch: int, steps: int) -> np.ndarray:
+    """The lengths of a padded batch as int64.
 
-
-def _lengths(lengths: Any, batch: int, steps: int) -> np.ndarray:
+    Raises:
+        RuntimeError: there is not one for each sequence, or one is outside [1, T].
+        TypeError: they are not whole numbers.
+    """
     found = np.asarray(lengths.numpy() if isinstance(lengths, Tensor) else lengths)
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected one whole number per sequence, got {lengths!r}")
@@ -111,24 +107,14 @@ def pack_padded_sequence(
     if input.dim() < 2:
         raise RuntimeError(f"[pack_padded_sequence] input: expected shape (T, B, ..), got {tuple(input.shape)}")
     steps, batch = (input.shape[1], input.shape[0]) if batch_first else input.shape[:2]
-    size = _lengths(lengths, batch, steps)
-    order = None
-    if enforce_sorted:
-        if (np.diff(size) > 0).any():
-            raise RuntimeError(
-                "[pack_padded_sequence] lengths: expected them not to grow when enforce_sorted is True; "
-                f"pass enforce_sorted=False for any order, got {size.tolist()}"
-            )
-        places = np.arange(batch)
-    else:
-        places = np.argsort(-size, kind="stable")
-        order = from_numpy(places)
-        size = size[places]
-    active = np.arange(size.max(initial=0))[:, None] < size  # (T, B)
-    step, which = np.nonzero(active)
-    rows = places[which] * steps + step if batch_first else step * batch + places[which]
-    data = _gather(input.reshape(steps * batch, *input.shape[2:]), rows)
-    return PackedSequence(data, from_numpy(active.sum(1)), order)
+    size = checked_lengths(lengths, batch, steps)
+    if enforce_sorted and (np.diff(size) > 0).any():
+        raise RuntimeError(
+            "[pack_padded_sequence] lengths: expected them not to grow when enforce_sorted is True; "
+            f"pass enforce_sorted=False for any order, got {size.tolist()}"
+        )
+    data, sizes, order = pack(input, size, batch_first)
+    return PackedSequence(data, from_numpy(sizes), None if enforce_sorted else from_numpy(order))
 
 
 def pad_packed_sequence(
@@ -153,16 +139,11 @@ def pad_packed_sequence(
         raise ValueError(
             f"[pad_packed_sequence] total_length: expected at least the longest length {steps}, got {total}"
         )
-    places = np.arange(batch) if sequence.unsorted_indices is None else sequence.unsorted_indices.numpy()
-    lengths = (sizes[:, None] > np.arange(batch)).sum(0)[places]
-    data = sequence.data
-    rows = np.full((total, batch), len(data))  # the row behind the last is padding
-    starts = np.cumsum(sizes) - sizes
-    rows[:steps] = np.where(np.arange(steps)[:, None] < lengths, starts[:, None] + places, len(data))
-    padding = full((1, *data.shape[1:]), padding_value, dtype=data.dtype)
-    rows = rows.T if batch_first else rows
-    padded = _gather(cat([data, padding]), rows.reshape(-1)).reshape(*rows.shape, *data.shape[1:])
-    return padded, from_numpy(lengths)
+    lengths, order = (sizes[:, None] > np.arange(batch)).sum(0), None
+    if sequence.unsorted_indices is not None:
+        places = sequence.unsorted_indices.numpy()
+        lengths, order = lengths[places], np.argsort(places, kind="stable")
+    return unpack(sequence.data, lengths, order, total, batch_first, padding_value), from_numpy(lengths)
 
 
 def pad_sequence(
@@ -199,7 +180,7 @@ def pad_sequence(
 def unpad_sequence(padded_sequences: Tensor, lengths: Any, batch_first: bool = False) -> list[Tensor]:
     """Undoes `pad_sequence`: the sequences without their padding."""
     batch = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
-    return [batch[i, :n] for i, n in enumerate(_lengths(lengths, *batch.shape[:2]).tolist())]
+    return [batch[i, :n] for i, n in enumerate(checked_lengths(lengths, *batch.shape[:2]).tolist())]
 
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:
