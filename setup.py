@@ -49,13 +49,17 @@ Install a C compiler and Python's headers, and try again:
 
 
 def table_pxi(header: str, kernels: str) -> str:
-    """The binding's view of the argument structs and of the kernel table, from fastdl.h and kernels.def."""
+    """The binding's view of the enums, argument structs and kernel table, from fastdl.h and kernels.def."""
     header, kernels = (re.sub(r"/\*.*?\*/", "", text, flags=re.S) for text in (header, kernels))
     rows = re.findall(r"^FDL_KERNEL\((\w+), ([^,]+), \((.*)\)\)$", kernels, flags=re.M)
     lines = ["# made by setup.py from csrc/fastdl.h and csrc/kernels.def", 'cdef extern from "fastdl.h" nogil:']
+    names = [name for body in re.findall(r"enum \w* ?\{(.*?)\}", header, flags=re.S) for name in re.findall(r"FDL_\w+", body)]
+    lines += ["    enum:", *(f"        {name}" for name in names)]
+    sizes = dict(re.findall(r"(FDL_\w+) = (\d+)", header))
     for name, body in re.findall(r"typedef struct (\w+_args) \{(.*?)\}", header, flags=re.S):
         lines.append(f"    ctypedef struct {name}:")
         for base, declarators in re.findall(r"((?:const )?\w+) ([^;]+);", re.sub(r"\breal\b", "void", body)):
+            declarators = re.sub(r"\bFDL_\w+", lambda size: sizes[size[0]], declarators)
             lines += [f"        {base} {declarator.strip()}" for declarator in declarators.split(",")]
     lines.append("    ctypedef struct fdl_table:")
     for name, ret, args in rows:

@@ -78,7 +78,6 @@ typedef struct fdl_rnn_args {
 
 /* A convolution of n images with `groups` groups of ci input and co output channels; see conv.c. The padding after the
  * last row and column is what the output's size implies. */
-enum fdl_conv_which { FDL_CONV_FWD, FDL_CONV_DX, FDL_CONV_DW };
 typedef struct fdl_conv_args {
     int64_t n, groups, ci, co, h, w, oh, ow, kh, kw;
     int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
@@ -88,7 +87,7 @@ typedef struct fdl_conv_args {
     real *y;                 /* [n, groups*co, oh, ow] */
     const real *dy;
     real *dx, *dw, *db;      /* db NULL: not wanted */
-    void *scratch;           /* conv_scratch(args, which) bytes, 64-byte aligned */
+    void *scratch;           /* conv_scratch(args, backward) or conv_dw_scratch(args) bytes, 64-byte aligned */
 } fdl_conv_args;
 
 /* Windows that slide over planes, see pool.c */
@@ -128,6 +127,29 @@ typedef struct fdl_attention_args {
     real *dmask;                         /* [B,H,Tq,Tk]  out    zeros before the call; NULL: not wanted */
     void *scratch;                       /* attention_scratch(args, backward) bytes, 64-byte aligned */
 } fdl_attention_args;
+
+/* Programs of element-wise operations, see chain.c. A step is 5 bytes: the operation, the operand that it writes (sum:
+ * which one it adds to), up to three operands (the rest repeat one). Operands are numbered: registers, outputs, inputs,
+ * constants. Comparisons give masks of a whole element, which `where` takes. */
+enum fdl_chain_op {
+    FDL_CHAIN_SUM, FDL_CHAIN_COPY, FDL_CHAIN_NEG, FDL_CHAIN_ABS, FDL_CHAIN_SIGN, FDL_CHAIN_EXP, FDL_CHAIN_EXPM1,
+    FDL_CHAIN_LOG, FDL_CHAIN_LOG1P, FDL_CHAIN_TANH, FDL_CHAIN_SIGMOID, FDL_CHAIN_SOFTPLUS, FDL_CHAIN_ADD, FDL_CHAIN_SUB,
+    FDL_CHAIN_MUL, FDL_CHAIN_DIV, FDL_CHAIN_LT, FDL_CHAIN_LE, FDL_CHAIN_EQ, FDL_CHAIN_WHERE
+};
+enum {
+    FDL_CHAIN_REGISTERS = 12, FDL_CHAIN_OUTPUTS = 4, FDL_CHAIN_INPUTS = 5, FDL_CHAIN_CONSTANTS = 64, FDL_CHAIN_SUMS = 2
+};
+typedef struct fdl_chain_args {
+    int64_t n;
+    const uint8_t *step;     /* [steps, 5] */
+    int steps, inputs, outputs, constants, sums;
+    const real *x[FDL_CHAIN_INPUTS];
+    int64_t period[FDL_CHAIN_INPUTS]; /* an input repeats after so many elements; 0: it has n */
+    real *y[FDL_CHAIN_OUTPUTS];
+    const double *constant;
+    double *sum;             /* [sums] out */
+    double *partial;         /* [sums * (n / 4096 + 1)] scratch */
+} fdl_chain_args;
 
 typedef struct fdl_table {
 #define FDL_KERNEL(name, ret, args) ret(*name) args;

@@ -174,20 +174,19 @@ static void max_planes_bwd(void *ctx, int64_t begin, int64_t end, int thread) {
             const real *dy = a->dy + plane * out + oy * a->ow;
             const ireal *index = (const ireal *)a->index + plane * out + oy * a->ow;
             int64_t top = oy * a->stride_h - a->pad_h, k1 = end_row(a, oy);
-            for (int64_t i = 0; i < a->ow; i += VL) {
-                int n = (int)min_i64(VL, a->ow - i);
-                vi at = load_index(index + i, n) - (v_lane_index() + v_iset1((ireal)i)) * (ireal)a->stride_w;
-                vf g = load_some(dy + i, n);
-                for (int64_t ky = first_row(a, oy); ky < k1; ky++) {
+            for (int64_t ky = first_row(a, oy); ky < k1; ky++)
+                for (int64_t kx = 0; kx < a->kw; kx++) {
                     int64_t row = top + ky * a->dilation_h;
-                    real *to = rows + row * line + i;
-                    for (int64_t kx = 0; kx < a->kw; kx++) {
-                        vi is_it = at == v_iset1((ireal)(row * a->w + kx * a->dilation_w - a->pad_w));
-                        real *sum = to + p->column[kx];
-                        store_some(sum, load_some(sum, n) + (vf)(is_it & (vi)g), n);
+                    real *to = rows + row * line + p->column[kx];
+                    vi step = v_iset1((ireal)(VL * a->stride_w));
+                    vi at = v_lane_index() * (ireal)a->stride_w +
+                            v_iset1((ireal)(row * a->w + kx * a->dilation_w - a->pad_w));
+                    for (int64_t i = 0; i < a->ow; i += VL, at += step) {
+                        int n = (int)min_i64(VL, a->ow - i);
+                        vi is_it = load_index(index + i, n) == at;
+                        store_some(to + i, load_some(to + i, n) + (vf)(is_it & (vi)load_some(dy + i, n)), n);
                     }
                 }
-            }
         }
         put_back(p, dx, rows);
     }
@@ -220,7 +219,8 @@ static void avg_planes_bwd(void *ctx, int64_t begin, int64_t end, int thread) {
     const fdl_pool_args *a = p->a;
     int64_t in = a->h * a->w, line = a->stride_w * p->pitch;
     for (int64_t plane = begin; plane < end; plane++) {
-        real *dx = a->dx + plane * in, *rows = p->rows ? p->buffer + thread * p->each : dx;
+        real *dx = a->dx + plane * in, *share = p->buffer + thread * p->each + p->rows;
+        real *rows = p->rows ? p->buffer + thread * p->each : dx; /* share: dy divided, of a row */
         memset(rows, 0, (p->rows ? p->rows : in) * sizeof(real));
         for (int64_t oy = 0; oy < a->oh; oy++) {
             const real *dy = a->dy + (plane * a->oh + oy) * a->ow;
@@ -228,15 +228,16 @@ static void avg_planes_bwd(void *ctx, int64_t begin, int64_t end, int thread) {
             int64_t k1 = end_row(a, oy);
             for (int64_t i = 0; i < a->ow; i += VL) {
                 int n = (int)min_i64(VL, a->ow - i);
-                vf g = load_some(dy + i, n) / (count * load_some(p->counts + i, n));
-                for (int64_t ky = first_row(a, oy); ky < k1; ky++) {
-                    real *to = rows + (oy * a->stride_h - a->pad_h + ky) * line + i;
-                    for (int64_t kx = 0; kx < a->kw; kx++) {
-                        real *sum = to + p->column[kx];
-                        store_some(sum, load_some(sum, n) + g, n);
+                store_some(share + i, load_some(dy + i, n) / (count * load_some(p->counts + i, n)), n);
+            }
+            for (int64_t ky = first_row(a, oy); ky < k1; ky++)
+                for (int64_t kx = 0; kx < a->kw; kx++) {
+                    real *to = rows + (oy * a->stride_h - a->pad_h + ky) * line + p->column[kx];
+                    for (int64_t i = 0; i < a->ow; i += VL) {
+                        int n = (int)min_i64(VL, a->ow - i);
+                        store_some(to + i, load_some(to + i, n) + load_some(share + i, n), n);
                     }
                 }
-            }
         }
         put_back(p, dx, rows);
     }

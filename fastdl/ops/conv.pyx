@@ -9,11 +9,16 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
-from .._kernels cimport (FDL_CONV_DW, FDL_CONV_DX, FDL_CONV_FWD, Scratch, fdl_conv_args, fdl_table, scratch)
+from .._kernels cimport Scratch, fdl_conv_args, fdl_table, scratch
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, wants)
 from .common cimport shape_of, sum_to
 
 cnp.import_array()
+
+cdef enum:
+    FWD
+    DX
+    DW
 
 
 @cython.final
@@ -27,27 +32,27 @@ cdef class ConvolutionBackward0(Node):
     cdef object apply(self, Tensor g):
         cdef Tensor a = self.saved(0), b = self.saved(1), da = None, db = None, bias = None
         cdef bint with_bias = len(self.edges) > 2 and self.edges[2] is not None
-        if self.kind == FDL_CONV_FWD:
+        if self.kind == FWD:
             if self.edges[0] is not None:
-                da = convolved(FDL_CONV_DX, &self.sizes, g, b, None)
+                da = convolved(DX, &self.sizes, g, b, None)
             if with_bias:
                 if grad_enabled() or self.edges[1] is None:
                     bias = sum_to(g, (self.sizes.groups * self.sizes.co,) + (1,) * (cnp.PyArray_NDIM(g.a) - 2)).reshape(-1)
                 else:
                     bias = empty_vector(self.sizes.groups * self.sizes.co, cnp.PyArray_TYPE(g.a))
             if self.edges[1] is not None:
-                db = convolved(FDL_CONV_DW, &self.sizes, a, g, None if grad_enabled() else bias)
+                db = convolved(DW, &self.sizes, a, g, None if grad_enabled() else bias)
             return (da, db, bias) if len(self.edges) > 2 else (da, db)
-        if self.kind == FDL_CONV_DX:
+        if self.kind == DX:
             if self.edges[0] is not None:
-                da = convolved(FDL_CONV_FWD, &self.sizes, g, b, None)
+                da = convolved(FWD, &self.sizes, g, b, None)
             if self.edges[1] is not None:
-                db = convolved(FDL_CONV_DW, &self.sizes, g, a, None)
+                db = convolved(DW, &self.sizes, g, a, None)
         else:
             if self.edges[0] is not None:
-                da = convolved(FDL_CONV_DX, &self.sizes, b, g, None)
+                da = convolved(DX, &self.sizes, b, g, None)
             if self.edges[1] is not None:
-                db = convolved(FDL_CONV_FWD, &self.sizes, a, g, None)
+                db = convolved(FWD, &self.sizes, a, g, None)
         return da, db
 
 
@@ -67,10 +72,10 @@ cdef Tensor convolved(int kind, fdl_conv_args *sizes, Tensor a, Tensor b, Tensor
     cdef Tensor x = contiguous(a), y = contiguous(b), extra = None, out
     cdef Scratch work
     cdef ConvolutionBackward0 node
-    if kind == FDL_CONV_FWD:
+    if kind == FWD:
         shape[0], shape[1], shape[2], shape[3] = args.n, args.groups * args.co, args.oh, args.ow
         args.x, args.weight = cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(y.a)
-    elif kind == FDL_CONV_DX:
+    elif kind == DX:
         shape[0], shape[1], shape[2], shape[3] = args.n, args.groups * args.ci, args.h, args.w
         args.dy, args.weight = cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(y.a)
     else:
@@ -84,18 +89,18 @@ cdef Tensor convolved(int kind, fdl_conv_args *sizes, Tensor a, Tensor b, Tensor
     if bias is not None:
         extra = contiguous(bias)
         args.bias = args.db = cnp.PyArray_DATA(extra.a)
-    work = scratch(K.conv_scratch(&args, kind))
+    work = scratch(K.conv_dw_scratch(&args) if kind == DW else K.conv_scratch(&args, kind == DX))
     args.scratch = work.data
     with nogil:
-        if kind == FDL_CONV_FWD:
+        if kind == FWD:
             K.conv_fwd(&args)
-        elif kind == FDL_CONV_DX:
+        elif kind == DX:
             K.conv_dx(&args)
         else:
             K.conv_dw(&args)
     if not grad_enabled():
         return out
-    if kind != FDL_CONV_FWD:
+    if kind != FWD:
         bias = None
     if wants(a) or wants(b) or (bias is not None and wants(bias)):
         node = ConvolutionBackward0.__new__(ConvolutionBackward0)
@@ -201,7 +206,7 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
     s.h, s.w, s.kh, s.kw, s.oh, s.ow = size[0], size[1], kernel[0], kernel[1], out[0], out[1]
     s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w = (steps[0], steps[1], pads[0], pads[1], gaps[0],
                                                                            gaps[1])
-    return convolved(FDL_CONV_FWD, &s, input, weight, bias)
+    return convolved(FWD, &s, input, weight, bias)
 
 
 cdef Tensor transposed(str op, int dims, Tensor input, Tensor weight, Tensor bias, object stride, object padding,
@@ -246,7 +251,7 @@ cdef Tensor transposed(str op, int dims, Tensor input, Tensor weight, Tensor bia
     s.h, s.w, s.kh, s.kw, s.oh, s.ow = out[0], out[1], kernel[0], kernel[1], size[0], size[1]
     s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w = (steps[0], steps[1], pads[0], pads[1], gaps[0],
                                                                            gaps[1])
-    y = convolved(FDL_CONV_DX, &s, input, weight, None)
+    y = convolved(DX, &s, input, weight, None)
     return y if bias is None else y + bias.reshape((-1,) + (1,) * dims)
 
 
