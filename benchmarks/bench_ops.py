@@ -162,6 +162,40 @@ def linear(rows, features, outputs):
                 rtol=1e-4, atol=1e-5)
 
 
+def conv2d(n, channels, outputs, size):
+    """3 x 3, same size."""
+    def make():
+        x, w, dy = normal(n, channels, size, size), normal(outputs, channels, 3, 3), normal(n, outputs, size, size)
+        tx, tw, d = leaf(x), leaf(w), fastdl.tensor(dy)
+
+        def ours():
+            tx.grad = tw.grad = None
+            y = F.conv2d(tx, tw, padding=1)
+            y.backward(d)
+            return y, tx.grad, tw.grad
+
+        return ours, lambda: nb.conv2d(x, w, dy)
+
+    return Case(f"conv2d fwd+bwd {n} x ({channels}, {size}, {size}) -> {outputs}", make,
+                flops=6 * n * channels * outputs * 9 * size * size, rtol=1e-4, atol=1e-5)
+
+
+def logit_loss(size):
+    def make():
+        x, target = normal(size), (normal(size + 1)[1:] > 0).astype(np.float32)
+        t, k = leaf(x), fastdl.tensor(target)
+
+        def ours():
+            t.grad = None
+            loss = F.binary_cross_entropy_with_logits(t, k)
+            loss.backward()
+            return loss, t.grad
+
+        return ours, lambda: nb.logit_loss(x, target)
+
+    return Case(f"bce with logits fwd+bwd {size}", make, bytes=12 * size, rtol=1e-4)
+
+
 LAYERS = [
     Case("softmax", softmax_pair(F.softmax, nb.softmax)),
     Case("log_softmax", softmax_pair(F.log_softmax, nb.log_softmax)),
@@ -170,6 +204,8 @@ LAYERS = [
     Case("cross_entropy fwd+bwd (256, 10)", cross_entropy(256, 10)),
     Case("cross_entropy fwd+bwd (256, 10000)", cross_entropy(256, 10000)),
     Case("embedding fwd+bwd", embedding),
+    conv2d(64, 6, 16, 14), conv2d(16, 64, 64, 32),
+    logit_loss(10), logit_loss(1_000_000),
     linear(32, 256, 28), linear(256, 784, 256), linear(1120, 256, 768),
 ]
 

@@ -51,6 +51,40 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return inner
 
 
+def conv2d(x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """3 x 3, padding 1: y, dx and dw by columns, one product for the whole batch each."""
+    n, c, height, width = x.shape
+    padded = np.zeros((n, c, height + 2, width + 2), x.dtype)
+    padded[:, :, 1:-1, 1:-1] = x
+    columns = np.empty((n, c, 3, 3, height, width), x.dtype)
+    for i in range(3):
+        for j in range(3):
+            columns[:, :, i, j] = padded[:, :, i : i + height, j : j + width]
+    columns = columns.reshape(n, c * 9, height * width)
+    matrix, flat = w.reshape(len(w), -1), dy.reshape(n, len(w), -1)
+    y = (matrix @ columns).reshape(dy.shape)
+    dw = np.tensordot(flat, columns, ((0, 2), (0, 2))).reshape(w.shape)
+    dcolumns = (matrix.T @ flat).reshape(n, c, 3, 3, height, width)
+    padded[...] = 0
+    for i in range(3):
+        for j in range(3):
+            padded[:, :, i : i + height, j : j + width] += dcolumns[:, :, i, j]
+    return y, padded[:, :, 1:-1, 1:-1], dw
+
+
+def logit_loss(x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean binary cross-entropy of sigmoid(x), and its gradient."""
+    e = np.exp(-np.abs(x))
+    loss = np.log1p(e)
+    loss += np.maximum(x, 0)
+    loss -= x * target
+    dx = np.where(x >= 0, np.float32(1), e)
+    dx /= 1 + e
+    dx -= target
+    dx /= x.size
+    return loss.mean(), dx
+
+
 def softmax(x: np.ndarray) -> np.ndarray:
     y = x - x.max(axis=-1, keepdims=True)
     np.exp(y, out=y)

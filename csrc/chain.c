@@ -19,18 +19,19 @@ typedef struct operands {
     int64_t mask[OPERANDS];
 } operands;
 
-/* one operation on n elements, n a multiple of VL; operands a, b, c as far as it has them */
+/* one operation on n elements, n a multiple of VL; operands a, b, c, d as far as it has them */
 #define OPERATION(name, result)                                              \
     case FDL_CHAIN_##name:                                                   \
         for (int64_t i = 0; i < n; i += VL) {                                \
-            vf a = v_load(pa + (i & ma)), b = v_load(pb + (i & mb)), c = v_load(pc + (i & mc)); \
-            (void)a, (void)b, (void)c;                                       \
+            vf a = v_load(pa + (i & ma)), b = v_load(pb + (i & mb));         \
+            vf c = v_load(pc + (i & mc)), d = v_load(pd + (i & md));         \
+            (void)a, (void)b, (void)c, (void)d;                              \
             v_store(to + i, result);                                         \
         }                                                                    \
         break;
 
 static void apply(int op, real *to, int64_t n, const real *pa, int64_t ma, const real *pb, int64_t mb, const real *pc,
-                  int64_t mc) {
+                  int64_t mc, const real *pd, int64_t md) {
     const vf zero = v_zero(), one = v_set1(1);
     switch (op) {
         OPERATION(COPY, a)
@@ -48,10 +49,9 @@ static void apply(int op, real *to, int64_t n, const real *pa, int64_t ma, const
         OPERATION(SUB, a - b)
         OPERATION(MUL, a * b)
         OPERATION(DIV, a / b)
-        OPERATION(LT, (vf)(a < b))
-        OPERATION(LE, (vf)(a <= b))
-        OPERATION(EQ, (vf)(a == b))
-        OPERATION(WHERE, v_sel((vi)a, b, c))
+        OPERATION(WHERE_LT, v_sel(a < b, c, d))
+        OPERATION(WHERE_LE, v_sel(a <= b, c, d))
+        OPERATION(WHERE_EQ, v_sel(a == b, c, d))
     }
 }
 
@@ -88,16 +88,16 @@ static void run_steps(const fdl_chain_args *a, operands *o, sums *s, int64_t fro
                       int64_t next) {
     for (int i = 0; i < a->steps; i++) {
         if (next >= 0) fetch_share(a, next, i);
-        const uint8_t *step = a->step + 5 * i;
-        int64_t ma = o->mask[step[2]], mb = o->mask[step[3]], mc = o->mask[step[4]];
+        const uint8_t *step = a->step + 6 * i;
+        int64_t ma = o->mask[step[2]], mb = o->mask[step[3]], mc = o->mask[step[4]], md = o->mask[step[5]];
         if (step[0] == FDL_CHAIN_SUM) {
             add_up(s->acc[step[1]], o->at[step[2]], ma, from, valid);
             continue;
         }
         int is_output = step[1] >= FDL_CHAIN_REGISTERS;
-        if (!is_output) o->mask[step[1]] = ma | mb | mc;
-        apply(step[0], o->at[step[1]], is_output || (ma | mb | mc) ? n : VL, o->at[step[2]], ma, o->at[step[3]], mb,
-              o->at[step[4]], mc);
+        if (!is_output) o->mask[step[1]] = ma | mb | mc | md;
+        apply(step[0], o->at[step[1]], is_output || (ma | mb | mc | md) ? n : VL, o->at[step[2]], ma, o->at[step[3]], mb,
+              o->at[step[4]], mc, o->at[step[5]], md);
     }
 }
 

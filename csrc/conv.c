@@ -21,6 +21,7 @@ typedef struct phase {
     int64_t h, w, to;       /* outputs; offset of the first in the destination */
     int64_t taps, channels; /* channels: of a k block */
     int64_t *offset;        /* [channels, taps] in the source */
+    int64_t *tap;           /* [taps] in the kernel */
     const real *weight;     /* [groups, out channels, source channels, taps] */
 } phase;
 
@@ -46,10 +47,11 @@ static plan make_plan(const fdl_conv_args *a, int backward) {
     p.step_y = backward ? a->stride_h : 1, p.step_x = backward ? a->stride_w : 1;
     p.phases = p.step_y * p.step_x;
     /* many output channels are shared among units instead, which then read less of the weights each */
-    FDL_FN(conv_cut)(&p.s, p.s.channels, FLAT, UNITS / (a->groups * max_i64(p.channels / SPLIT_ROWS, 1)));
+    int64_t wanted = 2 * (int64_t)fdl_num_threads();
+    FDL_FN(conv_cut)(&p.s, p.s.channels, FLAT, wanted / (a->groups * max_i64(p.channels / SPLIT_ROWS, 1)));
     int64_t flat = ((p.s.images - 1) * p.s.y.pitch + p.s.band) * p.s.x.pitch, units = p.s.blocks * a->groups;
     int sums = p.s.channels * p.taps > K_BLOCK;
-    p.splits = ceil_div(UNITS, max_i64(units, 1));
+    p.splits = ceil_div(wanted, max_i64(units, 1));
     if (sums) p.splits = max_i64(p.splits, ceil_div(p.channels * flat, SUM_ELEMS));
     p.splits = max_i64(min_i64(p.splits, ceil_div(p.channels, TILE_ROWS)), 1);
     p.packed = p.channels / p.splits >= PACK_ROWS;
@@ -57,6 +59,7 @@ static plan make_plan(const fdl_conv_args *a, int backward) {
     int64_t offsets = depth + p.taps; /* of all phases together, see set_phases */
     if (p.phases > 1) offsets = min_i64(p.phases * K_BLOCK, p.taps * p.s.channels) + p.taps;
     if (p.packed) offsets += depth;
+    offsets += p.taps; /* of the kernel */
     p.shared = align16(p.phases * (int64_t)sizeof(phase) / 8 + offsets + 8) * 8;
     if (backward) p.shared += align16(a->groups * a->ci * a->co * p.taps) * (int64_t)sizeof(real);
     p.each = align16(p.s.in_place ? 0 : p.s.channels * p.s.channel) + align16(sums ? ceil_div(p.channels, p.splits) * flat : 0);
@@ -65,50 +68,42 @@ static plan make_plan(const fdl_conv_args *a, int backward) {
     return p;
 }
 
-/* Tables of the phases, and for the backward pass the weights by phase with channels exchanged. */
-typedef struct exchange {
-    const plan *p;
-    real *weight;
-} exchange;
-
-/* rows [begin, end) of (group, input channel) */
+/* The weights by phase with channels exchanged, rows [begin, end) of (group, input channel): read once in order, while
+ * one line of each row is written at a time. */
 static void exchange_rows(void *ctx, int64_t begin, int64_t end, int thread) {
-    const exchange *e = ctx;
-    const plan *p = e->p;
+    const plan *p = ctx;
     const fdl_conv_args *a = p->s.args;
     (void)thread;
-    for (int64_t f = 0; f < p->phases; f++) {
-        const phase *ph = &p->phase[f];
-        int64_t fy = f / a->stride_w, fx = f % a->stride_w;
-        for (int64_t row = begin; row < end; row++) {
-            int64_t group = row / a->ci, ci = row % a->ci, t = 0;
-            real *out = e->weight + (ph->weight - e->weight) + row * a->co * ph->taps;
-            for (int64_t ky = 0; ky < a->kh; ky++)
-                for (int64_t kx = 0; kx < a->kw; kx++) {
-                    if ((fy + a->pad_h - ky * a->dilation_h) % a->stride_h ||
-                        (fx + a->pad_w - kx * a->dilation_w) % a->stride_w) continue;
-                    const real *w = a->weight + (group * a->co * a->ci + ci) * p->taps + ky * a->kw + kx;
-                    for (int64_t co = 0; co < a->co; co++) out[co * ph->taps + t] = w[co * a->ci * p->taps];
-                    t++;
-                }
+    for (int64_t row = begin, count; row < end; row += count) {
+        int64_t group = row / a->ci, first = row % a->ci;
+        count = min_i64(end - row, a->ci - first);
+        for (int64_t co = 0; co < a->co; co++) {
+            const real *w = a->weight + ((group * a->co + co) * a->ci + first) * p->taps;
+            for (int64_t f = 0; f < p->phases; f++) {
+                const phase *ph = &p->phase[f];
+                real *out = (real *)ph->weight + (row * a->co + co) * ph->taps;
+                for (int64_t c = 0; c < count; c++, out += a->co * ph->taps)
+                    for (int64_t t = 0; t < ph->taps; t++) out[t] = w[c * p->taps + ph->tap[t]];
+            }
         }
     }
 }
 
+/* the tables of the phases, and for the backward pass the weights */
 static void set_phases(plan *p, int backward) {
     const fdl_conv_args *a = p->s.args;
     p->phase = a->scratch;
-    int64_t *offset = (int64_t *)(p->phase + p->phases);
+    int64_t *tap = (int64_t *)(p->phase + p->phases), *offset = tap + p->taps;
     char *end = (char *)a->scratch + p->shared;
     p->buffer = (real *)end;
     real *weight = (real *)end - (backward ? align16(a->groups * a->ci * a->co * p->taps) : 0);
-    exchange e = {p, weight};
     for (int64_t f = 0; f < p->phases; f++) {
         phase *ph = &p->phase[f];
         int64_t fy = f / p->step_x, fx = f % p->step_x, t = 0;
         ph->h = ceil_div(p->out_h - fy, p->step_y), ph->w = ceil_div(p->out_w - fx, p->step_x);
         ph->to = fy * p->out_w + fx;
         ph->offset = offset;
+        ph->tap = tap;
         ph->weight = backward ? weight : a->weight;
         for (int64_t ky = 0; ky < a->kh; ky++)
             for (int64_t kx = 0; kx < a->kw; kx++) {
@@ -118,10 +113,12 @@ static void set_phases(plan *p, int backward) {
                 }
                 int64_t ey = fy + a->pad_h - ky * a->dilation_h, ex = fx + a->pad_w - kx * a->dilation_w;
                 if (ey % a->stride_h || ex % a->stride_w) continue;
+                *tap++ = ky * a->kw + kx;
                 offset[t++] = (ey / a->stride_h - p->s.y.low) * p->s.x.pitch + ex / a->stride_w - p->s.x.low;
             }
         ph->taps = t;
-        ph->channels = t ? ceil_div(p->s.channels, ceil_div(p->s.channels, max_i64(K_BLOCK / t, 1))) : p->s.channels;
+        int64_t k_blocks = t ? ceil_div(p->s.channels, max_i64(K_BLOCK / t, 1)) : 1;
+        ph->channels = max_i64(ceil_div(p->s.channels, max_i64(k_blocks, 1)), 1);
         for (int64_t c = 1; c < ph->channels; c++)
             for (int64_t i = 0; i < t; i++) offset[c * t + i] = offset[i] + c * p->s.channel;
         offset += ph->channels * t;
@@ -130,7 +127,7 @@ static void set_phases(plan *p, int backward) {
     p->packed_offset = offset;
     for (int64_t i = 0; p->packed && i < max_i64(K_BLOCK, p->taps); i++) offset[i] = i * TILE_COLS;
     if (backward)
-        fdl_parallel_for(a->groups * a->ci, max_i64(GRAIN_FMAS / 16 / max_i64(a->co * p->taps, 1), 1), exchange_rows, &e);
+        fdl_parallel_for(a->groups * a->ci, max_i64(GRAIN_FMAS / 16 / max_i64(a->co * p->taps, 1), 1), exchange_rows, p);
 }
 
 /* c[r][j] (+)= sum over i of a[r][i] b[offset[i] + j], (+ bias[r]) */

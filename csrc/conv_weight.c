@@ -204,7 +204,7 @@ void FDL_FN(conv_dw)(const fdl_conv_args *args) {
     const fdl_conv_args *a = args;
     dw_plan d = make_dw_plan(a);
     int64_t k = a->ci * d.taps, size = a->groups * k * d.width;
-    if (!a->groups || !a->co) return;
+    if (!a->groups || !a->co || !k) return;
     d.offset = a->scratch;
     d.sums = (real *)(d.offset + align16(d.channels * d.taps));
     d.bias_sums = d.sums + d.chunks * size;

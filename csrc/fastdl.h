@@ -128,20 +128,20 @@ typedef struct fdl_attention_args {
     void *scratch;                       /* attention_scratch(args, backward) bytes, 64-byte aligned */
 } fdl_attention_args;
 
-/* Programs of element-wise operations, see chain.c. A step is 5 bytes: the operation, the operand that it writes (sum:
- * which one it adds to), up to three operands (the rest repeat one). Operands are numbered: registers, outputs, inputs,
- * constants. Comparisons give masks of a whole element, which `where` takes. */
+/* Programs of element-wise operations, see chain.c. A step is 6 bytes: the operation, the operand that it writes (sum:
+ * which one it adds to), up to four operands (the rest repeat one). Operands are numbered: registers, outputs, inputs,
+ * constants. where_lt(a, b, c, d): c where a < b, else d. */
 enum fdl_chain_op {
     FDL_CHAIN_SUM, FDL_CHAIN_COPY, FDL_CHAIN_NEG, FDL_CHAIN_ABS, FDL_CHAIN_SIGN, FDL_CHAIN_EXP, FDL_CHAIN_EXPM1,
     FDL_CHAIN_LOG, FDL_CHAIN_LOG1P, FDL_CHAIN_TANH, FDL_CHAIN_SIGMOID, FDL_CHAIN_SOFTPLUS, FDL_CHAIN_ADD, FDL_CHAIN_SUB,
-    FDL_CHAIN_MUL, FDL_CHAIN_DIV, FDL_CHAIN_LT, FDL_CHAIN_LE, FDL_CHAIN_EQ, FDL_CHAIN_WHERE
+    FDL_CHAIN_MUL, FDL_CHAIN_DIV, FDL_CHAIN_WHERE_LT, FDL_CHAIN_WHERE_LE, FDL_CHAIN_WHERE_EQ
 };
 enum {
     FDL_CHAIN_REGISTERS = 12, FDL_CHAIN_OUTPUTS = 4, FDL_CHAIN_INPUTS = 5, FDL_CHAIN_CONSTANTS = 64, FDL_CHAIN_SUMS = 2
 };
 typedef struct fdl_chain_args {
     int64_t n;
-    const uint8_t *step;     /* [steps, 5] */
+    const uint8_t *step;     /* [steps, 6] */
     int steps, inputs, outputs, constants, sums;
     const real *x[FDL_CHAIN_INPUTS];
     int64_t period[FDL_CHAIN_INPUTS]; /* an input repeats after so many elements; 0: it has n */

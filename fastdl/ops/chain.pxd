@@ -1,13 +1,8 @@
 # Element-wise expressions in one pass, for the modules that define them.
 from .._tensor cimport Tensor
 
-cdef class Expression:
-    cdef readonly str op            # a name of OPERATIONS, "input", "number" (a parameter or constant)
-    cdef readonly tuple args
-    cdef readonly object value      # input: its number; number: a float, or a parameter's number as an int
-
 cdef class Program:                 # room for FDL_CHAIN_CONSTANTS
-    cdef unsigned char step[5 * 80]
+    cdef unsigned char step[6 * 80]
     cdef double number[64]
     cdef int parameter[64]           # -1: the number itself
     cdef int steps, numbers, outputs, sums

@@ -1,7 +1,7 @@
 """Chains: element-wise expressions of named operations that run in one pass over memory, as do their derivatives.
 
 A chain is written once, as a function: `Chain("MishBackward0", lambda x: x * tanh(softplus(x)))`. Called with symbols it
-gives an expression; that is differentiated backwards, and both are compiled to programs for csrc/chain.c at first use.
+gives an expression (expression.py); that is differentiated, and both become programs for csrc/chain.c at first use.
 A reduced chain computes its gradient together with its value. Under create_graph the derivative's expression is
 evaluated with Tensor operators instead, so that it is recorded.
 """
@@ -11,7 +11,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t
 from numpy cimport npy_intp
 
-from . import elementwise
+from .expression import build, differentiated, evaluated, program, symbol
 
 from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels, wants)
@@ -29,177 +29,35 @@ cdef enum:
     MOST_INPUTS = 4
 
 
-# Expressions ------------------------------------------------------------------------------------------------------
+# Programs ---------------------------------------------------------------------------------------------------------
 
-cdef dict made = {}                 # equal expressions are one object
-
-
-cdef class Expression:
-    def __add__(self, other): return build("add", self, other)
-    def __radd__(self, other): return build("add", other, self)
-    def __sub__(self, other): return build("sub", self, other)
-    def __rsub__(self, other): return build("sub", other, self)
-    def __mul__(self, other): return build("mul", self, other)
-    def __rmul__(self, other): return build("mul", other, self)
-    def __truediv__(self, other): return build("div", self, other)
-    def __rtruediv__(self, other): return build("div", other, self)
-    def __neg__(self): return build("neg", self)
-    def __lt__(self, other): return build("lt", self, other)
-    def __le__(self, other): return build("le", self, other)
-    def __gt__(self, other): return build("lt", other, self)
-    def __ge__(self, other): return build("le", other, self)
-
-
-cdef Expression intern(str op, tuple args, object value):
-    cdef tuple key = (op, tuple([id(a) for a in args]), type(value), value)
-    cdef Expression e = made.get(key)
-    if e is None:
-        e = Expression.__new__(Expression)
-        e.op, e.args, e.value = op, args, value
-        made[key] = e
-    return e
-
-
-def build(op, *args):
-    """The expression of an operation; numbers become constants."""
-    args = tuple([a if isinstance(a, Expression) else intern("number", (), float(a)) for a in args])
-    return intern(op, args, None)
-
-
-def neg(x): return build("neg", x)
-def abs(x): return build("abs", x)
-def sign(x): return build("sign", x)
-def exp(x): return build("exp", x)
-def expm1(x): return build("expm1", x)
-def log(x): return build("log", x)
-def log1p(x): return build("log1p", x)
-def tanh(x): return build("tanh", x)
-def sigmoid(x): return build("sigmoid", x)
-def softplus(x): return build("softplus", x)
-def equal(a, b): return build("eq", a, b)
-def where(condition, a, b): return build("where", condition, a, b)
-
-
-# name: code in csrc/chain.c, the same on Tensors, derivatives from (g, result, *operands), None where there is none
-OPERATIONS = {
-    "neg": (FDL_CHAIN_NEG, elementwise.neg, lambda g, y, x: (-g,)),
-    "abs": (FDL_CHAIN_ABS, elementwise.abs, lambda g, y, x: (g * sign(x),)),
-    "sign": (FDL_CHAIN_SIGN, elementwise.sign, lambda g, y, x: (None,)),
-    "exp": (FDL_CHAIN_EXP, elementwise.exp, lambda g, y, x: (g * y,)),
-    "expm1": (FDL_CHAIN_EXPM1, elementwise.expm1, lambda g, y, x: (g * (y + 1),)),
-    "log": (FDL_CHAIN_LOG, elementwise.log, lambda g, y, x: (g / x,)),
-    "log1p": (FDL_CHAIN_LOG1P, elementwise.log1p, lambda g, y, x: (g / (x + 1),)),
-    "tanh": (FDL_CHAIN_TANH, elementwise.tanh, lambda g, y, x: (g * (1 - y * y),)),
-    "sigmoid": (FDL_CHAIN_SIGMOID, elementwise.sigmoid, lambda g, y, x: (g * (y * (1 - y)),)),
-    "softplus": (FDL_CHAIN_SOFTPLUS, lambda x: elementwise.softplus(x, 1.0, 1e30), lambda g, y, x: (g * sigmoid(x),)),
-    "add": (FDL_CHAIN_ADD, elementwise.add, lambda g, y, a, b: (g, g)),
-    "sub": (FDL_CHAIN_SUB, elementwise.sub, lambda g, y, a, b: (g, -g)),
-    "mul": (FDL_CHAIN_MUL, elementwise.mul, lambda g, y, a, b: (g * b, g * a)),
-    "div": (FDL_CHAIN_DIV, elementwise.div, lambda g, y, a, b: (g / b, -g * y / b)),
-    "lt": (FDL_CHAIN_LT, elementwise.lt, lambda g, y, a, b: (None, None)),
-    "le": (FDL_CHAIN_LE, elementwise.le, lambda g, y, a, b: (None, None)),
-    "eq": (FDL_CHAIN_EQ, elementwise.eq, lambda g, y, a, b: (None, None)),
-    "where": (FDL_CHAIN_WHERE, elementwise.where, lambda g, y, c, a, b: (None, where(c, g, 0), where(c, 0, g))),
+CODES = {
+    "sum": FDL_CHAIN_SUM, "copy": FDL_CHAIN_COPY, "neg": FDL_CHAIN_NEG, "abs": FDL_CHAIN_ABS, "sign": FDL_CHAIN_SIGN,
+    "exp": FDL_CHAIN_EXP, "expm1": FDL_CHAIN_EXPM1, "log": FDL_CHAIN_LOG, "log1p": FDL_CHAIN_LOG1P,
+    "tanh": FDL_CHAIN_TANH, "sigmoid": FDL_CHAIN_SIGMOID, "softplus": FDL_CHAIN_SOFTPLUS, "add": FDL_CHAIN_ADD,
+    "sub": FDL_CHAIN_SUB, "mul": FDL_CHAIN_MUL, "div": FDL_CHAIN_DIV, "where_lt": FDL_CHAIN_WHERE_LT,
+    "where_le": FDL_CHAIN_WHERE_LE, "where_eq": FDL_CHAIN_WHERE_EQ,
+}
+cdef dict FIRST = {
+    "output": FDL_CHAIN_REGISTERS, "input": FDL_CHAIN_REGISTERS + FDL_CHAIN_OUTPUTS,
+    "number": FDL_CHAIN_REGISTERS + FDL_CHAIN_OUTPUTS + FDL_CHAIN_INPUTS,
 }
 
 
-def ordered(list roots):
-    """All expressions that the roots are made of, operands first."""
-    order, seen = [], set()
-
-    def visit(Expression e):
-        if id(e) not in seen:
-            seen.add(id(e))
-            for a in e.args:
-                visit(a)
-            order.append(e)
-    for root in roots:
-        visit(root)
-    return order
-
-
-cdef list differentiated(Expression y, object g, list inputs):
-    """The derivatives of y times g with respect to `inputs`; None: y does not depend on it."""
-    cdef dict grads = {id(y): g}
-    cdef set active = {id(x) for x in inputs}
-    cdef Expression e
-    cdef list order = ordered([y])
-    for e in order:
-        if any([id(a) in active for a in e.args]):
-            active.add(id(e))
-    for e in reversed(order):
-        if not e.args or id(e) not in grads or id(e) not in active:
-            continue
-        for a, part in zip(e.args, OPERATIONS[e.op][2](grads[id(e)], e, *e.args)):
-            if part is not None and id(a) in active:
-                grads[id(a)] = grads[id(a)] + part if id(a) in grads else part
-    return [grads.get(id(x)) for x in inputs]
-
-
-def evaluated(Expression e, dict known):
-    """e with Tensor operators; known: id of an expression -> its value, and what was computed before."""
-    if id(e) not in known:
-        known[id(e)] = e.value if e.op == "number" else OPERATIONS[e.op][1](*[evaluated(a, known) for a in e.args])
-    return known[id(e)]
-
-
-# Programs ---------------------------------------------------------------------------------------------------------
-
 cdef class Program:
-    """Expressions as steps (operation, to, a, b, c) on the operands of csrc/chain.c."""
+    """The steps and constants of expressions."""
 
-
-def compiled(list outputs, list sums):
-    """The program that computes `outputs` and the sums over all elements of `sums`."""
-    cdef Program p = Program.__new__(Program)
-    cdef Expression e
-    place, uses, order = {}, {}, ordered(outputs + sums)
-    free = list(range(FDL_CHAIN_REGISTERS - 1, -1, -1))
-    if len(order) > FDL_CHAIN_CONSTANTS:
-        raise ValueError(f"a chain of {len(order)} operations and constants is too long")
-    p.outputs, p.sums = <int> len(outputs), <int> len(sums)
-    for e in order:
-        for a in e.args:
-            uses[id(a)] = uses.get(id(a), 0) + 1
-    for e in sums:
-        uses[id(e)] = uses.get(id(e), 0) + 1
-    for i, e in enumerate(outputs):  # the first output that is this expression takes the result
-        if e.args and id(e) not in place:
-            place[id(e)] = FDL_CHAIN_REGISTERS + i
-
-    def release(Expression e):
-        uses[id(e)] -= 1
-        if not uses[id(e)] and place[id(e)] < FDL_CHAIN_REGISTERS:
-            free.append(place[id(e)])
-
-    def emit(code, to, *operands):
-        operands = operands + (operands[0],) * (3 - len(operands))
-        for k, v in enumerate((code, to) + operands):
-            p.step[5 * p.steps + k] = v
-        p.steps += 1
-
-    for e in order:
-        if e.op == "input":
-            place[id(e)] = FDL_CHAIN_REGISTERS + FDL_CHAIN_OUTPUTS + e.value
-        elif e.op == "number":
-            place[id(e)] = FDL_CHAIN_REGISTERS + FDL_CHAIN_OUTPUTS + FDL_CHAIN_INPUTS + p.numbers
-            p.number[p.numbers], p.parameter[p.numbers] = float(e.value), e.value if isinstance(e.value, int) else -1
-            p.numbers += 1
-        else:
-            if id(e) not in place:  # not the register of an operand, which may hold one vector for all elements
-                place[id(e)] = free.pop()
-            emit(OPERATIONS[e.op][0], place[id(e)], *[place[id(a)] for a in e.args])
-            for a in e.args:
-                release(a)
-        for i, s in enumerate(sums):
-            if s is e:
-                emit(FDL_CHAIN_SUM, i, place[id(e)])
-                release(e)
-    for i, e in enumerate(outputs):
-        to = FDL_CHAIN_REGISTERS + i
-        if place[id(e)] != to:
-            emit(FDL_CHAIN_COPY, to, place[id(e)])
-    return p
+    def __init__(self, list outputs, list sums):
+        steps, constants = program(outputs, sums, CODES, FDL_CHAIN_REGISTERS, FIRST)
+        if len(steps) > FDL_CHAIN_CONSTANTS or len(constants) > FDL_CHAIN_CONSTANTS:
+            raise ValueError(f"a chain of {len(steps)} operations on {len(constants)} constants is too long")
+        self.steps, self.numbers = <int> len(steps), <int> len(constants)
+        self.outputs, self.sums = <int> len(outputs), <int> len(sums)
+        for i, step in enumerate(steps):
+            for k in range(6):
+                self.step[6 * <int> i + <int> k] = step[k]
+        for i, (number, parameter) in enumerate(constants):
+            self.number[<int> i], self.parameter[<int> i] = number, parameter
 
 
 cdef class Chain:
@@ -219,8 +77,8 @@ cdef class Chain:
         assert arity <= MOST_INPUTS and parameters <= 2, title
 
     cdef tuple symbols(self):
-        return (tuple([intern("input", (), i) for i in range(self.arity)])
-                + tuple([intern("number", (), i) for i in range(self.parameters)]))
+        return (tuple([symbol("input", i) for i in range(self.arity)])
+                + tuple([symbol("parameter", i) for i in range(self.parameters)]))
 
     cdef list gradients(self, object g):
         """The derivatives times g for all inputs; None: there is none."""
@@ -242,12 +100,12 @@ cdef class Chain:
         elif kind != GRADIENT:
             sums = [self.function(*symbols)]
         if kind == GRADIENT or kind == SUM_GRADIENT:
-            g = intern("input", (), self.arity) if kind == GRADIENT else intern("number", (), 2)
+            g = symbol("input", self.arity) if kind == GRADIENT else symbol("parameter", 2)
             found = self.gradients(g)
             outputs = [build("mul", g, 0) if found[i] is None else found[i] for i in range(self.arity) if wanted >> i & 1]
         if self.check is not None and kind != GRADIENT:
             sums.append(self.check(*symbols))
-        p = self.programs[16 * kind + wanted] = compiled(outputs, sums)
+        p = self.programs[16 * kind + wanted] = Program(outputs, sums)
         return p
 
 
@@ -350,11 +208,11 @@ cdef class ChainBackward(Node):
         return found
 
     cdef list recorded(self, Tensor g, list inputs):
-        cdef Expression symbol = intern("input", (), self.chain.arity)
+        upstream = symbol("input", self.chain.arity)
         cdef dict known = {id(s): inputs[i] if i < self.chain.arity else self.parameters[i - self.chain.arity]
                            for i, s in enumerate(self.chain.symbols())}
-        cdef list found = self.chain.gradients(symbol)
-        known[id(symbol)] = g if self.reduction == FDL_REDUCTION_NONE else scaled(g, self.parameters[2])
+        cdef list found = self.chain.gradients(upstream)
+        known[id(upstream)] = g if self.reduction == FDL_REDUCTION_NONE else scaled(g, self.parameters[2])
         whole = shape_of(inputs[0])
         return [None if not self.wanted >> i & 1 or d is None else expand_to(evaluated(d, known), whole)
                 for i, d in enumerate(found)]

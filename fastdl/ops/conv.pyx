@@ -36,12 +36,12 @@ cdef class ConvolutionBackward0(Node):
             if self.edges[0] is not None:
                 da = convolved(DX, &self.sizes, g, b, None)
             if with_bias:
-                if grad_enabled() or self.edges[1] is None:
+                if grad_enabled() or self.edges[1] is None or self.sizes.ci == 0:
                     bias = sum_to(g, (self.sizes.groups * self.sizes.co,) + (1,) * (cnp.PyArray_NDIM(g.a) - 2)).reshape(-1)
                 else:
                     bias = empty_vector(self.sizes.groups * self.sizes.co, cnp.PyArray_TYPE(g.a))
             if self.edges[1] is not None:
-                db = convolved(DW, &self.sizes, a, g, None if grad_enabled() else bias)
+                db = convolved(DW, &self.sizes, a, g, None if grad_enabled() or self.sizes.ci == 0 else bias)
             return (da, db, bias) if len(self.edges) > 2 else (da, db)
         if self.kind == DX:
             if self.edges[0] is not None:

@@ -8,7 +8,7 @@ from .chain cimport Chain, run
 from .common cimport same_shape, shape_of
 
 from .chain import Chain as chain
-from .chain import abs, equal, exp, expm1, log, log1p, sigmoid, sign, softplus, tanh, where
+from .expression import abs, equal, exp, expm1, log, log1p, sigmoid, sign, softplus, tanh, where
 
 
 # Activations ------------------------------------------------------------------------------------------------------

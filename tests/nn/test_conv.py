@@ -1,4 +1,4 @@
-"""Convolution, pooling and padding layers, and chains: parameters, printed forms, higher derivatives, PyTorch's values."""
+"""Convolution, pooling and padding layers, and chains: parameters, printed forms, derivatives, PyTorch's values."""
 
 import math
 
@@ -180,6 +180,18 @@ def test_frozen_parameters_and_inputs():
     x, w = tensor(2, 3, 5, 5, grad=False), tensor(4, 3, 3, 3)
     F.conv2d(x, w).sum().backward()
     assert w.grad.shape == (4, 3, 3, 3)
+
+
+def test_no_channels_and_no_images():
+    x, w = fastdl.ones(2, 0, 5, 5, requires_grad=True), fastdl.ones(3, 0, 3, 3, requires_grad=True)
+    b = fastdl.tensor([1.5, -2.0, 0.25], requires_grad=True)
+    y = F.conv2d(x, w, b)
+    assert y.shape == (2, 3, 3, 3) and (y == b.reshape(3, 1, 1)).all()
+    y.sum().backward()
+    assert x.grad.shape == x.shape and w.grad.shape == w.shape and b.grad.tolist() == [18] * 3
+    w = fastdl.ones(3, 2, 3, 3, requires_grad=True)
+    F.conv2d(fastdl.ones(0, 2, 5, 5), w).sum().backward()
+    assert not w.grad.any()
 
 
 def test_operands_that_are_not_contiguous():
