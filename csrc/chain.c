@@ -165,7 +165,7 @@ static void blocks(void *ctx, int64_t begin, int64_t end, int thread) {
     }
 }
 
-/* chain: out[k][i] = the program's results for in[k][i], contiguous; sum[k] = sums over i of results; see fdl_chain_args
+/* chain: y[k][i] = the program's results for x[k][i], contiguous; sum[k] = sums over i of results; see fdl_chain_args
  *   partial  sums x ceil(n / 4096) doubles of scratch
  * Threads: blocks of 4096. Order of a sum: 64 partial sums to a block, joined 0+2, 1+3 and by v_hsum's tree; the blocks in
  * double by halving the list.   Accuracy: of each operation as in vecmath.h.

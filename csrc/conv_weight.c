@@ -144,14 +144,16 @@ static void dw_units(void *ctx, int64_t begin, int64_t end, int thread) {
         for (int64_t i = p->blocks * chunk / d->chunks; i < p->blocks * (chunk + 1) / d->chunks; i++) {
             block b = block_at(p, i);
             dw_tile_args t = {.width = d->width, .pixel = pixel};
-            int64_t pixels = b.images * b.height * a->ow;
+            int64_t pixels = b.images * b.height * a->ow, at = 0, x = 0, y = 0; /* of the next pixel */
             t.source = FDL_FN(conv_lay_out)(p, buffer, b, group, channel, channels);
             pixels_first(d, g, bias_sums, b, group);
             for (int64_t from = 0; from < pixels; from += DW_PIXELS) {
                 t.count = min_i64(DW_PIXELS, pixels - from);
                 for (int64_t n = 0; n < t.count; n++) {
-                    int64_t line = (from + n) / a->ow, image = line / b.height;
-                    pixel[n] = (image * p->y.pitch + line - image * b.height) * p->x.pitch + from + n - line * a->ow;
+                    pixel[n] = at++;
+                    if (++x < a->ow) continue;
+                    x = 0, at += p->x.pitch - a->ow;
+                    if (++y == b.height) y = 0, at += (p->y.pitch - b.height) * p->x.pitch;
                 }
                 for (int64_t panel = 0; panel < panels; panel++) {
                     int64_t vec = vecs * panel / panels, count = vecs * (panel + 1) / panels - vec;

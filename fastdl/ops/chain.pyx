@@ -8,7 +8,7 @@ evaluated with Tensor operators instead, so that it is recorded.
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
 from .expression import build, differentiated, evaluated, program, symbol
@@ -181,7 +181,7 @@ cdef class ChainBackward(Node):
         else:
             factor = (<double *> cnp.PyArray_DATA(g.a))[0] if cnp.PyArray_TYPE(g.a) == cnp.NPY_FLOAT64 else (
                 <float *> cnp.PyArray_DATA(g.a))[0]
-            found = self.grads if factor == 1 else [None if d is None else scaled(d, factor) for d in self.grads]
+            found = list(self.grads) if factor == 1 else [None if d is None else scaled(d, factor) for d in self.grads]
         for i in range(self.chain.arity):
             if found[i] is not None and not same_shape((<Tensor> found[i]).a, (<Tensor> inputs[i]).a):
                 found[i] = sum_to(found[i], shape_of(inputs[i]))
