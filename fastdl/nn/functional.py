@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 
 from .._tensor import Tensor
-from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.additive_attention import additive_attention_score
+from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from ..ops.embedding import embedding, one_hot
-from ..ops.linear_loss import linear_cross_entropy
 from ..ops.fused import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -36,6 +35,7 @@ from ..ops.fused import (
     tanhshrink,
     threshold,
 )
+from ..ops.linear_loss import linear_cross_entropy
 from ..ops.loss import cross_entropy, nll_loss
 from ..ops.matmul import linear
 from ..ops.norm import layer_norm, rms_norm
