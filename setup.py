@@ -29,7 +29,7 @@ ISAS = {
 }
 if not X86:
     ISAS = {"base": ISAS["base"]}  # aarch64: NEON is part of the base
-DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
+DTYPES = {"f32": ([], []), "f64": ([("FDL_F64", None)], ["-O2"])}  # macros, flags; -O3 makes double a sixth larger
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
@@ -53,8 +53,8 @@ def table_pxi(header: str, kernels: str) -> str:
     header, kernels = (re.sub(r"/\*.*?\*/", "", text, flags=re.S) for text in (header, kernels))
     rows = re.findall(r"^FDL_KERNEL\((\w+), ([^,]+), \((.*)\)\)$", kernels, flags=re.M)
     lines = ["# made by setup.py from csrc/fastdl.h and csrc/kernels.def", 'cdef extern from "fastdl.h" nogil:']
-    names = [name for body in re.findall(r"enum \w* ?\{(.*?)\}", header, flags=re.S) for name in re.findall(r"FDL_\w+", body)]
-    lines += ["    enum:", *(f"        {name}" for name in names)]
+    bodies = "".join(re.findall(r"enum \w* ?\{(.*?)\}", header, flags=re.S))
+    lines += ["    enum:", *(f"        {name}" for name in re.findall(r"FDL_\w+", bodies))]
     sizes = dict(re.findall(r"(FDL_\w+) = (\d+)", header))
     for name, body in re.findall(r"typedef struct (\w+_args) \{(.*?)\}", header, flags=re.S):
         lines.append(f"    ctypedef struct {name}:")
@@ -104,8 +104,8 @@ class BuildExt(build_ext):
         headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def", Path(__file__)]
         kernels = sorted(p.name for p in csrc.glob("*.c") if p.name not in ONCE)
         jobs = [(name, temp / "once", [], []) for name in ONCE]
-        jobs += [(name, temp / f"{dtype}_{isa}", flags, [("FDL_ISA", isa), *macros])
-                 for isa, (flags, _) in isas.items() for dtype, macros in DTYPES.items() for name in kernels]
+        jobs += [(name, temp / f"{dtype}_{isa}", flags + more, [("FDL_ISA", isa), *macros])
+                 for isa, (flags, _) in isas.items() for dtype, (macros, more) in DTYPES.items() for name in kernels]
         newest_header = max(p.stat().st_mtime for p in headers)
 
         def compile_one(job):

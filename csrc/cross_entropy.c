@@ -275,8 +275,8 @@ INLINE void large_rows(const ce_args *a, int64_t first, int count, real *buffer,
 }
 
 INLINE void some_rows(const ce_args *a, int64_t first, int count, real *buffer, const int kind) {
-    if (a->v <= LANES) small_rows(a, first, count, 1, kind);
-    else if (a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
+    if (kind == CLASS && a->v <= LANES) small_rows(a, first, count, 1, kind); /* the common case: copies of its own */
+    else if (kind == CLASS && a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
     else if (a->v <= SMALL_GROUPS * LANES) small_rows(a, first, count, SMALL_GROUPS, kind);
     else large_rows(a, first, count, buffer, kind);
 }

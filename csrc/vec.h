@@ -49,7 +49,11 @@ typedef ireal vi __attribute__((vector_size(VB)));
 typedef real vf_u __attribute__((vector_size(VB), aligned(sizeof(real)), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
+#if VB == 16 && VREGS == 16
+#define UNROLL /* 16 lanes are more vectors than there are registers: copies of the loop only make it long */
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 
 /* ISA and type suffix of every symbol with external linkage */
 #define FDL_CAT_(a, b, c) fdl_##a##_##b##_##c
