@@ -19,6 +19,7 @@
  * gradients would still leak through the products. They show as NaN in the result of a unit, which is then done again,
  * carefully: products skip masked elements. */
 #include "attention_rows.h"
+#define TILE_PREFETCH 0
 #include "gemm_tile.h"
 
 enum {
@@ -34,6 +35,8 @@ enum {
     UNIT_ROWS = 48,        /* rows of a unit of work, forward: keys and values are packed once for all units of a head, */
     UNIT_ROWS_LONG = 192,  /* or once for each unit where they take several blocks */
     IN_PLACE_BYTES = 8192, /* span up to which rows at a distance are read in place, not packed: no conflicts in L1 */
+    FETCH_MIN_BYTES = 1 << 14, /* of a head, from which its rows are fetched ahead of time, */
+    FETCH_MAX_BYTES = 1 << 19, /* up to a quarter of L2 */
     GRAIN = 1 << 18,       /* multiply-adds worth a thread, about 5 us */
     ROW_COST = 500         /* what a row costs beside its products, in multiply-adds */
 };
@@ -66,9 +69,13 @@ static void product(real *c, int64_t ldc, rows a, const vectors *b, int64_t firs
             t.b = b->data + column * b->k + first * t.ldb;
         }
         t.last = (int)(left - (vecs - 1) * VL);
-        int64_t tiles = ceil_div(m, tile_rows((int)vecs)), each = tiles ? m / tiles : 0, taller = tiles ? m % tiles : 0;
         t.a = a.data;
         t.c = c + column;
+        if (m <= tile_rows((int)vecs)) {
+            if (m > 0) tile_run(&t, (int)m, (int)vecs);
+            continue;
+        }
+        int64_t tiles = ceil_div(m, tile_rows((int)vecs)), each = m / tiles, taller = m % tiles;
         for (int64_t i = 0; i < tiles; i++) {
             int64_t height = each + (i < taller);
             tile_run(&t, (int)height, (int)vecs);
@@ -137,6 +144,13 @@ static vectors pack_rows(real *out, const real *x, int64_t ld, int64_t k, int64_
     return (vectors){out, 0, k, columns};
 }
 
+/* Rows [n * part, n * (part + 1)) / parts of x[n][columns] into L2: of the head that comes next, a share during each strip of
+ * this one. Rows lie apart, so the hardware does not see them coming. */
+static void fetch_rows(const real *x, int64_t step, int64_t n, int64_t columns, int64_t part, int64_t parts) {
+    for (int64_t i = n * part / parts; i < n * (part + 1) / parts; i++)
+        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(real)) __builtin_prefetch(x + i * step + j, 0, 2);
+}
+
 /* Plan ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct plan {
@@ -146,17 +160,17 @@ typedef struct plan {
     int64_t chunks;                  /* backward: of the keys of a head */
     int64_t scratch;                 /* elements per thread */
     real *buffer, *partial;          /* partial: [chunks - 1][B,H,Tq,D] dq of the chunks after the first */
-    int may_mask;
+    int may_mask, fetch;             /* fetch: the next head's rows ahead */
 } plan;
 
 static void plan_forward(plan *p, const fdl_attention_args *x) {
-    int64_t keys = min_i64(whole_lanes(x->tk), KEYS_FWD);
+    int64_t keys = max_i64(LANES, min_i64(whole_lanes(x->tk), KEYS_FWD));
     *p = (plan){.x = x};
     p->unit_rows = min_i64(x->tk > KEYS_FWD ? UNIT_ROWS_LONG : UNIT_ROWS, x->tq);
     p->units = ceil_div(x->tq, p->unit_rows);
     p->strip = x->causal ? STRIP_CAUSAL : max_i64(STRIP_CAUSAL, min_i64(STRIP_MAX, STRIP_SCORES / keys / 12 * 12));
     p->strip = min_i64(p->strip, p->unit_rows);
-    p->scratch = whole_lanes(keys * (x->d + padded(x->e) + 1 + p->strip));
+    p->scratch = whole_lanes(keys * (x->d + padded(x->e) + p->strip) + max_i64(keys, VL * LANES));
 }
 
 static void plan_backward(plan *p, const fdl_attention_args *x) {
@@ -189,6 +203,8 @@ static void start(plan *p, const fdl_attention_args *x) {
     p->buffer = x->scratch;
     p->partial = p->buffer + fdl_num_threads() * p->scratch;
     p->may_mask = x->causal || x->keep || x->add;
+    int64_t bytes = (x->tq + x->tk) * (x->d + x->e) * (int64_t)sizeof(real);
+    p->fetch = bytes > FETCH_MIN_BYTES && bytes < FETCH_MAX_BYTES;
     if (x->dropout > 0)
         p->drop = (dropping){philox_schedule(x->seed), keep_with(x->dropout), x->stream, ceil_div(x->tk, PHILOX_GROUP)};
 }
@@ -201,13 +217,32 @@ static head_mask mask_of(const fdl_attention_args *x, int64_t b, int64_t h) {
 /* keys that any query of the head sees */
 static int64_t keys_of(const fdl_attention_args *x, int64_t b, const head_mask *mask) {
     int64_t n = x->lengths ? min_i64(x->lengths[b], x->tk) : x->tk;
-    if (x->causal) n = min_i64(n, x->tq);
+    if (x->causal || !x->tq) n = min_i64(n, x->tq);
     return mask->keep || mask->add ? unmasked_keys(mask, n) : n;
 }
 
 INLINE int64_t offset_of(const int64_t step[3], int64_t b, int64_t h) { return b * step[0] + h * step[1]; }
 
 /* Forward -------------------------------------------------------------------------------------------------------- */
+
+/* softmax of a strip of scores, s[n][LANES], in the first block */
+INLINE void softmax_short_strip(const plan *p, real *s, int64_t n, int64_t row, int64_t query, int64_t limit,
+                                const head_mask *mask, real *buffer, real *top, real *sum, int mark) {
+    const fdl_attention_args *x = p->x;
+    const real *adds[VL] = {0};
+    int64_t limits[VL];
+    for (int64_t i = 0; i < n; i += VL) {
+        int count = clamp_width(n - i);
+        for (int r = 0; r < count; r++) {
+            limits[r] = x->causal ? min_i64(limit, query + i + r + 1) : limit;
+            if (mask->keep || mask->add) adds[r] = mask_row(mask, query + i + r, 0, limit, buffer + r * LANES);
+        }
+        if (mark) softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 1);
+        else softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 0);
+    }
+    if (x->dropout > 0)
+        for (int64_t i = 0; i < n; i++) drop_row(&p->drop, s + i * LANES, row + i, 0, LANES);
+}
 
 /* softmax of a strip of scores, s[n][ld]; from the second block on the outputs so far are rescaled */
 INLINE void softmax_strip(const plan *p, real *s, int64_t ld, int64_t n, int64_t row, int64_t query, int64_t first,
@@ -271,21 +306,38 @@ typedef struct packed_head {
     vectors k, v;
 } packed_head;
 
+/* the strip's share of the next head */
+static void fetch_next_fwd(const plan *p, int64_t b, int64_t h, int64_t query) {
+    const fdl_attention_args *x = p->x;
+    int64_t parts = ceil_div(x->tq, p->strip), part = query / p->strip;
+    if (++h == x->h) h = 0, b++;
+    if (b == x->b) return;
+    int64_t hk = h / (x->h / x->hk);
+    fetch_rows(x->q + offset_of(x->q_step, b, h), x->q_step[2], x->tq, x->d, part, parts);
+    fetch_rows(x->k + offset_of(x->k_step, b, hk), x->k_step[2], x->tk, x->d, part, parts);
+    fetch_rows(x->v + offset_of(x->v_step, b, hk), x->v_step[2], x->tk, x->e, part, parts);
+    fetch_rows(x->out + offset_of(x->out_step, b, h), x->out_step[2], x->tq, x->e, part, parts);
+}
+
 /* Queries [begin, end) of a head. Returns whether the result holds NaN or inf. */
 static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h, int64_t begin, int64_t end, real *scratch,
                         int careful) {
     const fdl_attention_args *x = p->x;
     int64_t hk = h / (x->h / x->hk), n = end - begin, row = (b * x->h + h) * x->tq + begin;
-    int64_t block = min_i64(whole_lanes(x->tk), KEYS_FWD);
+    int64_t block = max_i64(LANES, min_i64(whole_lanes(x->tk), KEYS_FWD));
     real *k_packed = scratch, *v_packed = k_packed + block * x->d, *buffer = v_packed + block * padded(x->e);
-    real *s = buffer + block, top[UNIT_ROWS_LONG], sum[UNIT_ROWS_LONG] = {0};
+    real *s = buffer + max_i64(block, VL * LANES), top[UNIT_ROWS_LONG], sum[UNIT_ROWS_LONG];
     const real *q = x->q + offset_of(x->q_step, b, h) + begin * x->q_step[2];
     const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
     real *out = x->out + offset_of(x->out_step, b, h) + begin * x->out_step[2];
     head_mask mask = mask_of(x, b, h);
     int64_t keys = keys_of(x, b, &mask);
     if (x->causal) keys = min_i64(keys, end);
-    if (keys <= 0) clear_rows(out, x->out_step[2], n, x->e);
+    if (keys <= 0) {
+        clear_rows(out, x->out_step[2], n, x->e);
+        memset(sum, 0, sizeof sum);
+        memset(top, 0, sizeof top);
+    }
     for (int64_t first = 0; first < keys; first += KEYS_FWD) {
         if (packed->b != b || packed->hk != hk) {
             int shared = x->tk <= KEYS_FWD; /* by all units of the head */
@@ -296,13 +348,17 @@ static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h
             if (shared) packed->b = b, packed->hk = hk;
         }
         for (int64_t i = 0; i < n; i += p->strip) {
+            if (p->fetch) fetch_next_fwd(p, b, h, begin + i);
             int64_t count = min_i64(p->strip, n - i), limit = min_i64(keys - first, KEYS_FWD);
             if (x->causal) limit = min_i64(limit, begin + i + count - first);
             if (limit <= 0) continue;
             int64_t ld = whole_lanes(limit);
             product(s, ld, (rows){q + i * x->q_step[2], x->q_step[2], 1}, &packed->k, 0, count, ld, x->d, 0);
-            softmax_strip(p, s, ld, count, row + i, begin + i, first, limit, &mask, buffer, top + i, sum + i,
-                          out + i * x->out_step[2], careful);
+            if (ld == LANES && !first)
+                softmax_short_strip(p, s, count, row + i, begin + i, limit, &mask, buffer, top + i, sum + i, careful);
+            else
+                softmax_strip(p, s, ld, count, row + i, begin + i, first, limit, &mask, buffer, top + i, sum + i,
+                              out + i * x->out_step[2], careful);
             (careful ? careful_product : product)(out + i * x->out_step[2], x->out_step[2], (rows){s, ld, 1}, &packed->v, 0,
                                                   count, x->e, limit, first > 0);
         }
@@ -325,7 +381,7 @@ static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
 
 INLINE int64_t unit_grain(const fdl_attention_args *x, int64_t rows) {
     int64_t cost = rows * (min_i64(x->tk, 1 << 20) * (x->d + x->e) / (x->causal ? 2 : 1) + ROW_COST);
-    return GRAIN / cost + 1;
+    return GRAIN / (cost + 1) + 1;
 }
 
 /* attention_fwd: out = softmax(scale q k^T + mask) v, after dropout of the softmax
@@ -346,7 +402,7 @@ void FDL_FN(attention_fwd)(const fdl_attention_args *args) {
 typedef struct query_head {
     const real *q, *out, *dout, *lse;
     real *dq, *dmask;
-    int64_t dq_step, row; /* row: number of its first query among all */
+    int64_t b, h, dq_step, row; /* row: number of its first query among all */
     vectors q_rows, dout_rows;
     head_mask mask;
 } query_head;
@@ -373,16 +429,39 @@ static workspace lay_out(const fdl_attention_args *x, real *scratch) {
 
 /* delta[i] = sum of dout[i] * out[i] */
 static void row_products(const fdl_attention_args *x, const query_head *g, real *delta) {
-    for (int64_t i = 0; i < x->tq; i++) {
-        const real *a = g->dout + i * x->dout_step[2], *b = g->out + i * x->out_step[2];
-        vf sum[NV] = {0};
-        for (int64_t j = 0; j < x->e; j += LANES)
-            UNROLL for (int k = 0; k < NV; k++) {
-                int width = clamp_width(x->e - j - k * VL);
-                sum[k] = v_fma(v_load_n(a + j + k * VL, width), v_load_n(b + j + k * VL, width), sum[k]);
-            }
-        delta[i] = v_hsum(sum);
+    for (int64_t i = 0; i < x->tq; i += VL) {
+        int n = clamp_width(x->tq - i);
+        vf each[VL];
+        for (int r = 0; r < n; r++) {
+            const real *a = g->dout + (i + r) * x->dout_step[2], *b = g->out + (i + r) * x->out_step[2];
+            vf sum[NV] = {0};
+            for (int64_t j = 0; j < x->e; j += LANES)
+                UNROLL for (int k = 0; k < NV; k++) {
+                    int width = clamp_width(x->e - j - k * VL);
+                    sum[k] = v_fma(v_load_n(a + j + k * VL, width), v_load_n(b + j + k * VL, width), sum[k]);
+                }
+            each[r] = joined(sum);
+        }
+        for (int r = n; r < VL; r++) each[r] = v_zero();
+        v_store_n(delta + i, v_hsum_each(each), n);
     }
+}
+
+/* the strip's share of the next head */
+static void fetch_next_bwd(const plan *p, const query_head *g, int64_t query) {
+    const fdl_attention_args *x = p->x;
+    int64_t parts = ceil_div(x->tq, STRIP_BWD), part = query / STRIP_BWD, b = g->b, h = g->h + 1;
+    if (h == x->h) h = 0, b++;
+    if (b == x->b) return;
+    int64_t hk = h / (x->h / x->hk);
+    fetch_rows(x->q + offset_of(x->q_step, b, h), x->q_step[2], x->tq, x->d, part, parts);
+    fetch_rows(x->k + offset_of(x->k_step, b, hk), x->k_step[2], x->tk, x->d, part, parts);
+    fetch_rows(x->v + offset_of(x->v_step, b, hk), x->v_step[2], x->tk, x->e, part, parts);
+    fetch_rows(x->out + offset_of(x->out_step, b, h), x->out_step[2], x->tq, x->e, part, parts);
+    fetch_rows(x->dout + offset_of(x->dout_step, b, h), x->dout_step[2], x->tq, x->e, part, parts);
+    fetch_rows(x->dq + offset_of(x->dq_step, b, h), x->dq_step[2], x->tq, x->d, part, parts);
+    fetch_rows(x->dk + offset_of(x->dk_step, b, hk), x->dk_step[2], x->tk, x->d, part, parts);
+    fetch_rows(x->dv + offset_of(x->dv_step, b, hk), x->dv_step[2], x->tk, x->e, part, parts);
 }
 
 /* Queries [query, query + count) and keys [first, first + keys): P and dS into w->p and w->ds, dq written or added to. */
@@ -396,6 +475,7 @@ static void block_rows(const plan *p, const workspace *w, const query_head *g, c
         if (x->causal) limit = min_i64(limit, from + n - first);
         real *s = w->p + i * w->ld, *ds = w->ds + i * w->ld;
         r.width = whole_lanes(limit);
+        if (p->fetch) fetch_next_bwd(p, g, from);
         product(s, w->ld, (rows){g->q + from * x->q_step[2], x->q_step[2], 1}, k_packed, 0, n, r.width, x->d, 0);
         product(ds, w->ld, (rows){g->dout + from * x->dout_step[2], x->dout_step[2], 1}, v_packed, 0, n, r.width, x->e, 0);
         for (int64_t j = 0; j < n; j++) {
@@ -422,7 +502,7 @@ static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t 
     int64_t shared = x->h / x->hk;
     for (int64_t member = 0; member < shared; member++) {
         int64_t h = hk * shared + member, row = (b * x->h + h) * x->tq;
-        query_head g = {.q = x->q + offset_of(x->q_step, b, h), .out = x->out + offset_of(x->out_step, b, h),
+        query_head g = {.b = b, .h = h, .q = x->q + offset_of(x->q_step, b, h), .out = x->out + offset_of(x->out_step, b, h),
                         .dout = x->dout + offset_of(x->dout_step, b, h), .lse = x->lse + row, .row = row,
                         .mask = mask_of(x, b, h), .dmask = x->dmask ? x->dmask + row * x->tk : 0};
         g.dq = chunk ? p->partial + ((chunk - 1) * x->b * x->h * x->tq + row) * x->d : x->dq + offset_of(x->dq_step, b, h);

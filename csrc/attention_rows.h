@@ -11,6 +11,12 @@ INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t whole_lanes(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+/* the LANES partial results of a sum down to VL, by v_hsum's tree: v_hsum_each does the rest */
+INLINE vf joined(vf sum[NV]) {
+    UNROLL for (int half = NV / 2; half; half /= 2)
+        UNROLL for (int k = 0; k < half; k++) sum[k] += sum[k + half];
+    return sum[0];
+}
 INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
 
 /* Masks ---------------------------------------------------------------------------------------------------------- */
@@ -101,6 +107,36 @@ INLINE real exp_and_sum(real *s, real top, int64_t limit, int64_t width, const i
         }
     for (; j < width; j += VL) v_store(s + j, mark ? v_set1((real)-0.0) : v_zero());
     return v_hsum(sum);
+}
+
+/* mask_and_top and exp_and_sum for n <= VL rows of up to LANES keys: the same bits, maxima and sums of all rows at once.
+ * adds[i]: of row i's mask, NULL: none */
+INLINE void softmax_short(real *s, const real *const adds[VL], const int64_t limits[VL], int n, real *top, real *sum,
+                          const int mark) {
+    vf each[VL];
+    real base[VL] __attribute__((aligned(VB)));
+    for (int i = 0; i < n; i++)
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf x = masked_scores(s + i * LANES, adds[i], k * VL, limits[i], 0);
+            v_store(s + i * LANES + k * VL, x);
+            each[i] = k ? v_top(each[i], x) : x;
+        }
+    for (int i = n; i < VL; i++) each[i] = v_zero();
+    vf max = v_htop_each(each);
+    v_store_n(top, max, n);
+    v_store(base, v_sel(max == v_set1(-INFINITY), v_zero(), max));
+    for (int i = 0; i < n; i++) {
+        vf parts[NV];
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf x = v_load(s + i * LANES + k * VL), e = v_exp_nonpositive(x - v_set1(base[i]));
+            if (mark) e = v_sel(x == v_set1(-INFINITY), v_set1((real)-0.0), e);
+            v_store(s + i * LANES + k * VL, e);
+            parts[k] = e;
+        }
+        each[i] = joined(parts);
+    }
+    for (int i = n; i < VL; i++) each[i] = v_zero();
+    v_store_n(sum, v_hsum_each(each), n);
 }
 
 /* Dropout -------------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,10 @@
 #define FDL_GEMM_TILE_H
 #include "vec.h"
 
+#ifndef TILE_PREFETCH /* 0: where b is in L1 anyway */
+#define TILE_PREFETCH 1
+#endif
+
 /* Accumulators leave room for one vector of b per column and a broadcast of a: 24 of 32 registers, 12 of 16. */
 #if VREGS == 32
 #define TILE_ACCS 24
@@ -45,7 +49,7 @@ INLINE void tile_product(const tile_args *t, const int rows, const int vecs, con
         vf col[TILE_VECS];
         UNROLL for (int v = 0; v < vecs; v++) {
             col[v] = tail && v == vecs - 1 ? v_load_n(b + v * VL, last) : v_load(b + v * VL);
-            if (v * VB % 64 == 0) __builtin_prefetch(b + TILE_AHEAD * ldb + v * VL);
+            if (TILE_PREFETCH && v * VB % 64 == 0) __builtin_prefetch(b + TILE_AHEAD * ldb + v * VL);
         }
         UNROLL for (int r = 0; r < rows; r++) {
             vf x = v_set1(a[r * row_a]);

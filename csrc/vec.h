@@ -371,6 +371,16 @@ INLINE void v_transpose(vf x[VL]) {
 #undef V_TRADE
 }
 
+/* lane i of the result: the largest lane of x[i], where a NaN may get lost. Overwrites x. */
+INLINE vf v_htop_each(vf x[VL]) {
+#define V_JOIN(d, EVEN, ODD)           \
+    UNROLL for (int i = 0; i < d; i++) \
+        x[i] = v_top(__builtin_shufflevector(x[i], x[i + d], EVEN), __builtin_shufflevector(x[i], x[i + d], ODD));
+    V_BLOCKS(V_JOIN)
+#undef V_JOIN
+    return x[0];
+}
+
 /* lane i of the result: the lanes of x[i], joined as v_hsum's tree joins VL lanes. Overwrites x. */
 INLINE vf v_hsum_each(vf x[VL]) {
 #define V_JOIN(d, EVEN, ODD)           \

@@ -6,6 +6,10 @@ import warnings
 
 from .._tensor import Tensor
 from ..ops.additive_attention import additive_attention_score
+from .._types import bool_ as _bool
+from ..ops.attention import masked_attention as _masked_attention
+from ..ops.attention import packed_attention as _packed_attention
+from ..ops.attention import scaled_dot_product_attention
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
@@ -41,6 +45,7 @@ from ..ops.matmul import linear
 from ..ops.norm import layer_norm, rms_norm
 from ..ops.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ..ops.random import dropout
+from ..ops.shape import cat as _cat
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from ..ops.window import fold, pad, unfold
@@ -93,3 +98,403 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             raise RuntimeError(f"[prelu] weight: expected {channels} entries or 1, got shape {tuple(weight.shape)}")
         weight = weight.reshape(-1, *[1] * (input.dim() - 2))
     return input.where(input > 0, weight * input)
+
+
+def _finish(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+    return input.copy_(result) if inplace else result
+
+
+# losses ----------------------------------------------------------------------------------------------------------
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """(input - target)^2, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _warn_sizes("mse_loss", input, target)
+    return _reduce((input - target).square(), reduction)
+
+
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """|input - target|, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _warn_sizes("l1_loss", input, target)
+    return _reduce((input - target).abs(), reduction)
+
+
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """0.5 d^2 for d = |input - target| <= delta, else delta (d - 0.5 delta), reduced."""
+    if delta <= 0:
+        raise ValueError(f"[huber_loss] delta: expected a positive number, got {delta}")
+    _warn_sizes("huber_loss", input, target)
+    distance = (input - target).abs()
+    return _reduce(_huber(distance, delta), reduction)
+
+
+def _huber(distance: Tensor, delta: float) -> Tensor:
+    # both branches in one formula, also for the gradient
+    near = distance.clamp(max=delta)
+    return 0.5 * near.square() + delta * (distance - near)
+
+
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """0.5 d^2 / beta for d = |input - target| < beta, else d - 0.5 beta, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    if beta < 0:
+        raise ValueError(f"[smooth_l1_loss] beta: expected a number >= 0, got {beta}")
+    _warn_sizes("smooth_l1_loss", input, target)
+    distance = (input - target).abs()
+    if beta == 0:
+        return _reduce(distance, reduction)
+    return _reduce(_huber(distance, beta) * (1 / beta), reduction)
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """target * (log(target) - input), reduced ("batchmean": the sum divided by the first size).
+
+    `input` holds log-probabilities, so does `target` if `log_target`. A target of 0 gives 0.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    if log_target:
+        loss = target.exp() * (target - input)
+    else:
+        # x log x with 0 at 0: where x is 0 the logarithm of 1 is taken
+        positive = target > 0
+        loss = target * (target.where(positive, target.new_ones(())).log() - input)
+        if bool((target < 0).any()):
+            loss = loss.where(target >= 0, target.new_full((), float("nan")))
+    if reduction == "batchmean":
+        return loss.sum() / input.shape[0] if input.dim() else loss.sum()
+    if reduction == "mean":
+        warnings.warn(
+            "[kl_div] reduction='mean' divides by the number of elements, not by the batch size: "
+            "'batchmean' is the mathematical definition",
+            stacklevel=2,
+        )
+    return _reduce(loss, reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-(target log(input) + (1 - target) log(1 - input)), the logarithms kept >= -100, times `weight`, reduced.
+
+    Raises:
+        ValueError: the sizes differ.
+        RuntimeError: an element of `input` is outside [0, 1].
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _check_same("binary_cross_entropy", input, target)
+    values = input.detach()
+    if values.numel() and not (values.min() >= 0 and values.max() <= 1):
+        raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1")
+    loss = (target - 1) * _bounded_log(1 - input) - target * _bounded_log(input)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _bounded_log(x: Tensor) -> Tensor:
+    """log(x) >= -100 for x >= 0; the slope is at most 1e12."""
+    values = x.detach()
+    if not values.numel() or values.min() >= 1e-12:
+        return x.log()
+    low = values < 1e-12
+    straight = values.log().clamp(min=-100) + (x - values) * 1e12
+    return straight.where(low, x.where(~low, x.new_ones(())).log())
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy of sigmoid(input), from the logits, so that nothing overflows.
+
+    Args:
+        pos_weight: factor of the positive terms, broadcast.
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _check_same("binary_cross_entropy_with_logits", input, target)
+    if pos_weight is None:
+        loss = softplus(input, 1.0, _NEVER) - input * target
+    else:
+        loss = (1 - target) * input + (1 + (pos_weight - 1) * target) * softplus(-input, 1.0, _NEVER)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _check_same(op: str, input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        raise ValueError(
+            f"[{op}] target: expected the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
+
+
+# attention -------------------------------------------------------------------------------------------------------
+
+
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+    _batch_first: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """What nn.MultiheadAttention computes; see there for the arguments it has, too.
+
+    Args:
+        embed_dim_to_check: the size E that the query must have.
+        in_proj_weight, in_proj_bias: (3E, E), (3E,): projections of query, key and value on top of each other; with
+            use_separate_proj_weight q_proj_weight, k_proj_weight and v_proj_weight take the weight's place.
+        bias_k, bias_v: (1, 1, E): one more key and value, or None.
+        add_zero_attn: one more key and value of zeros.
+        static_k, static_v: (N * num_heads, S, E / num_heads): these instead of projected keys and values.
+    Shape:
+        query (L, N, E), key (S, N, ..), value (S, N, ..) -> (L, N, E) and weights (N, L, S), or (N, num_heads, L, S)
+        unless average_attn_weights; without N for 2-D arguments.
+    Raises:
+        AssertionError, RuntimeError: shapes that do not fit together.
+    """
+    batched = _is_batched(query, key, value, key_padding_mask, attn_mask, num_heads)
+    if is_causal and attn_mask is None:
+        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+    if not batched:
+        same = query is key and key is value
+        query = query.unsqueeze(1 - _batch_first)
+        key, value = (query, query) if same else (key.unsqueeze(1 - _batch_first), value.unsqueeze(1 - _batch_first))
+        key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+    batch, time = (0, 1) if _batch_first else (1, 0)
+    n, length, e = query.shape[batch], query.shape[time], query.shape[2]
+    d = e // num_heads
+    if e != embed_dim_to_check:
+        raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {e}")
+    if d * num_heads != e:
+        raise AssertionError(f"embed_dim {e} not divisible by num_heads {num_heads}")
+    if use_separate_proj_weight:
+        if key.shape[:2] != value.shape[:2]:
+            raise AssertionError(
+                f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
+            )
+    elif key.shape != value.shape:
+        raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
+
+    source = length if query is key else key.shape[time]
+    more = (bias_k is not None) + bool(add_zero_attn)
+    if static_k is not None:
+        source = static_k.shape[1]
+    causal = is_causal and not need_weights and not more  # the kernel cuts off what attn_mask is known to hide
+    keep, add = _merge_masks(None if causal else attn_mask, key_padding_mask, n, num_heads, length, source, more)
+    dropout_p = dropout_p if training else 0.0
+    mask = keep if add is None else add
+    fused = (
+        query is key and key is value and not use_separate_proj_weight and not need_weights and more == 0
+        and static_k is None and static_v is None and (mask is None or not mask.requires_grad)
+    )  # fmt: skip
+    weights = None
+    if fused:
+        assert in_proj_weight is not None
+        qkv = linear(query, in_proj_weight, in_proj_bias)
+        out = _packed_attention(qkv, num_heads, mask, dropout_p, causal, batch_first=_batch_first)
+    else:
+        q, k, v = _project(
+            query, key, value, in_proj_weight, in_proj_bias, use_separate_proj_weight, q_proj_weight, k_proj_weight,
+            v_proj_weight,
+        )  # fmt: skip
+        if bias_k is not None:
+            assert bias_v is not None
+            shape = (n, 1, e) if _batch_first else (1, n, e)
+            k, v = _cat([k, bias_k.expand(*shape)], time), _cat([v, bias_v.expand(*shape)], time)
+        q = _split_heads(q, num_heads, _batch_first)
+        k = _split_heads(k, num_heads, _batch_first) if static_k is None else _static("static_k", static_k, n, num_heads, d)
+        v = _split_heads(v, num_heads, _batch_first) if static_v is None else _static("static_v", static_v, n, num_heads, d)
+        if add_zero_attn:
+            zeros = k.new_zeros((n, num_heads, 1, d))
+            k, v = _cat([k, zeros], 2), _cat([v, zeros], 2)
+        if need_weights:
+            scores = q @ k.mT * d**-0.5
+            if add is not None:
+                scores = scores + add
+            elif keep is not None:
+                scores = scores.where(keep, scores.new_full((), float("-inf")))
+            weights = _softmax(scores, -1)
+            if dropout_p > 0:
+                weights = dropout(weights, dropout_p)
+            out = weights @ v
+        else:
+            out = _masked_attention(q, k, v, mask, dropout_p, causal)
+        out = out.permute(0, 2, 1, 3) if _batch_first else out.permute(2, 0, 1, 3)
+        out = out.reshape(*out.shape[:2], e)
+    out = linear(out, out_proj_weight, out_proj_bias)
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(1)
+    if not batched:
+        out = out.squeeze(batch)
+        weights = None if weights is None else weights.squeeze(0)
+    return out, weights
+
+
+def _is_batched(
+    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int
+) -> bool:
+    ndim = query.dim()
+    if ndim not in (2, 3):
+        raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {ndim}-D query tensor")
+    for name, x, wanted in (("key", key, ndim), ("value", value, ndim), ("key_padding_mask", padding, ndim - 1)):
+        if x is not None and x.dim() != wanted:
+            raise AssertionError(f"For a {ndim}-D `query`, expected `{name}` to be {wanted}-D but found {x.dim()}-D")
+    if mask is not None and mask.dim() not in (2, 3):
+        raise AssertionError(f"Expected `attn_mask` to be 2-D or 3-D but found {mask.dim()}-D tensor instead")
+    return ndim == 3
+
+
+def _merge_masks(
+    mask: Tensor | None,
+    padding: Tensor | None,
+    n: int,
+    heads: int,
+    length: int,
+    source: int,
+    more: int,
+) -> tuple[Tensor | None, Tensor | None]:
+    """One mask for (N, heads, L, S + more): bools of what is seen, or numbers to add; at most one is not None."""
+    parts: list[Tensor] = []
+    for name, x in (("attn_mask", mask), ("key_padding_mask", padding)):
+        if x is not None and not x.is_floating_point() and x.dtype is not _bool:
+            raise AssertionError(f"only bool and floating types of {name} are supported, got {x.dtype}")
+    if mask is not None:
+        wanted = (length, source) if mask.dim() == 2 else (n * heads, length, source)
+        if tuple(mask.shape) != wanted:
+            raise RuntimeError(
+                f"The shape of the {mask.dim()}D attn_mask is {tuple(mask.shape)}, but should be {wanted}."
+            )
+        parts.append(mask if mask.dim() == 2 else mask.unflatten(0, (n, heads)))
+    if padding is not None:
+        if tuple(padding.shape) != (n, source):
+            raise AssertionError(
+                f"expecting key_padding_mask shape of {(n, source)}, but got {tuple(padding.shape)}"
+            )
+        parts.append(padding.unflatten(0, (n, 1, 1)))
+    if more:
+        parts = [_cat([p, p.new_zeros((*p.shape[:-1], more))], -1) for p in parts]
+    if not parts:
+        return None, None
+    if all(p.dtype is _bool for p in parts):
+        return ~(parts[0] if len(parts) == 1 else parts[0] | parts[1]), None
+    floats = [_as_numbers(p) for p in parts]
+    return None, floats[0] if len(floats) == 1 else floats[0] + floats[1]
+
+
+def _as_numbers(mask: Tensor) -> Tensor:
+    if mask.dtype is not _bool:
+        return mask
+    zeros = full(tuple(mask.shape), 0.0)
+    return zeros.where(~mask, full((), float("-inf")))
+
+
+def _project(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    separate: bool,
+    wq: Tensor | None,
+    wk: Tensor | None,
+    wv: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    e = query.shape[2]
+    if separate:
+        if wq is None or wk is None or wv is None:
+            raise AssertionError("use_separate_proj_weight is True but a projection's weight is None")
+        biases = (None, None, None) if bias is None else (bias[:e], bias[e : 2 * e], bias[2 * e :])
+        return linear(query, wq, biases[0]), linear(key, wk, biases[1]), linear(value, wv, biases[2])
+    if weight is None:
+        raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
+
+    def part(x: Tensor, first: int, end: int) -> Tensor:
+        whole = first == 0 and end == 3
+        return linear(
+            x,
+            weight if whole else weight[first * e : end * e],
+            bias if whole or bias is None else bias[first * e : end * e],
+        )
+
+    if key is not value:
+        return part(query, 0, 1), part(key, 1, 2), part(value, 2, 3)
+    if query is key:
+        q, k, v = part(query, 0, 3).unflatten(-1, (3, e)).unbind(2)
+        return q, k, v
+    k, v = part(key, 1, 3).unflatten(-1, (2, e)).unbind(2)
+    return part(query, 0, 1), k, v
+
+
+def _split_heads(x: Tensor, heads: int, batch_first: bool) -> Tensor:
+    x = x.unflatten(-1, (heads, x.shape[2] // heads))
+    return x.permute(0, 2, 1, 3) if batch_first else x.permute(1, 2, 0, 3)
+
+
+def _static(name: str, x: Tensor, n: int, heads: int, d: int) -> Tensor:
+    if x.shape[0] != n * heads or x.shape[2] != d:
+        raise AssertionError(f"expecting {name} of shape ({n * heads}, S, {d}), but got {tuple(x.shape)}")
+    return x.unflatten(0, (n, heads))

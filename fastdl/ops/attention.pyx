@@ -7,7 +7,7 @@ gradients. Second derivatives are composed of recorded operators, which do store
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from numpy cimport ndarray, npy_intp
 
 import numpy as np
@@ -58,8 +58,8 @@ cdef Tensor prepared(Tensor x, bint heads, int64_t *step):
     return x
 
 
-cdef Tensor with_heads_inside(tuple lead, int64_t t, int64_t d, bint heads, int typenum):
-    """A new tensor [.., H, T, D] whose memory is laid out [.., T, H, D]."""
+cdef Tensor new_rows(tuple lead, int64_t t, int64_t d, bint inside, int typenum):
+    """A new tensor [.., H, T, D]; `inside`: its memory is laid out [.., T, H, D]."""
     cdef npy_intp shape[MAX_DIMS]
     cdef npy_intp strides[MAX_DIMS]
     cdef int n = <int> len(lead), i
@@ -68,7 +68,7 @@ cdef Tensor with_heads_inside(tuple lead, int64_t t, int64_t d, bint heads, int 
     for i in range(n):
         shape[i] = lead[i]
     shape[n], shape[n + 1] = t, d
-    if not heads:
+    if not inside:
         return empty(n + 2, shape, typenum)
     shape[n - 1], shape[n] = t, lead[n - 1]
     out = empty(n + 2, shape, typenum)
@@ -128,7 +128,8 @@ cdef class ScaledDotProductAttentionBackward0(Node):
     cdef Py_ssize_t mask_version
     cdef ndarray lengths
     cdef tuple lead                 # leading dimensions of q
-    cdef bint heads, packed         # packed: saved 0 is [B, T, 3, H, D], not 0 q, 1 k, 2 v; saved 3: out
+    cdef bint heads, packed         # packed: saved 0 is [B, T, 3, H, D] ([T, B, ..]), not 0 q, 1 k, 2 v; saved 3: out
+    cdef bint batch_first
 
     cdef void free(self):
         self.lse = self.mask = None
@@ -175,15 +176,17 @@ cdef class ScaledDotProductAttentionBackward0(Node):
             return self.composed(g)
         args.out, args.lse = cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(self.lse.a)
         if self.packed:
-            g, q = prepared(g, 0, args.dout_step), contiguous(q)
-            args.dout_step[1] = args.e
+            g, q = contiguous(g), contiguous(q)
+            packed_steps(args, args.dout_step, args.h * args.e, self.batch_first)
             args.dout = cnp.PyArray_DATA(g.a)
             dq = empty(3, cnp.PyArray_DIMS(q.a), typenum)
             part = args.h * args.d * cnp.PyArray_ITEMSIZE(q.a)
             self.point_to_packed(q)
             args.dq = cnp.PyArray_DATA(dq.a)
             args.dk, args.dv = <char *> args.dq + part, <char *> args.dq + 2 * part
-            packed_steps(args, args.dq_step, args.dk_step, args.dv_step, 3 * args.h * args.d)
+            packed_steps(args, args.dq_step, 3 * args.h * args.d, self.batch_first)
+            memcpy(args.dk_step, args.dq_step, sizeof(args.dq_step))
+            memcpy(args.dv_step, args.dq_step, sizeof(args.dq_step))
             run(args, typenum, True)
             return dq
         k, v = self.saved(1), self.saved(2)
@@ -191,9 +194,10 @@ cdef class ScaledDotProductAttentionBackward0(Node):
         q, k, v = (prepared(q, self.heads, args.q_step), prepared(k, self.heads, args.k_step),
                    prepared(v, self.heads, args.v_step))
         g = prepared(g, self.heads, args.dout_step)
-        dq = with_heads_inside(self.lead, args.tq, args.d, self.heads, typenum)
-        dk = with_heads_inside(lead_k, args.tk, args.d, self.heads, typenum)
-        dv = with_heads_inside(lead_k, args.tk, args.e, self.heads, typenum)
+        # each gradient is laid out as its input
+        dq = new_rows(self.lead, args.tq, args.d, args.q_step[1] < args.q_step[2] and self.heads, typenum)
+        dk = new_rows(lead_k, args.tk, args.d, args.k_step[1] < args.k_step[2] and self.heads, typenum)
+        dv = new_rows(lead_k, args.tk, args.e, args.v_step[1] < args.v_step[2] and self.heads, typenum)
         steps_of(dq.a, self.heads, args.dq_step)
         steps_of(dk.a, self.heads, args.dk_step)
         steps_of(dv.a, self.heads, args.dv_step)
@@ -244,6 +248,8 @@ cdef class ScaledDotProductAttentionBackward0(Node):
         args, lead = &self.args, self.lead
         scale, shared = args.scale, args.h // args.hk
         if self.packed:
+            if not self.batch_first:
+                q, g = q.transpose(0, 1), g.transpose(0, 1)
             qkv = q.unflatten(-1, (3, args.h, args.d)).permute(2, 0, 3, 1, 4)
             q, k, v = qkv[0], qkv[1], qkv[2]
             g = g.unflatten(-1, (args.h, args.d)).transpose(1, 2)
@@ -267,7 +273,8 @@ cdef class ScaledDotProductAttentionBackward0(Node):
         ds = p * (dp - (dp * p).sum(-1, keepdim=True))
         dq, dk, dv = matmul_(ds, k) * scale, matmul_(ds.mT, q) * scale, matmul_(kept.mT, g)
         if self.packed:
-            return stack([dq, dk, dv]).permute(1, 3, 0, 2, 4).flatten(2)
+            dqkv = stack([dq, dk, dv]).permute(1, 3, 0, 2, 4).flatten(2)
+            return dqkv if self.batch_first else dqkv.transpose(0, 1)
         if shared > 1:
             dk, dv = dk.unflatten(-3, (args.hk, shared)).sum(-3), dv.unflatten(-3, (args.hk, shared)).sum(-3)
         if len(self.edges) == 3:
@@ -286,11 +293,11 @@ cdef class ScaledDotProductAttentionBackward0(Node):
         return out
 
 
-cdef void packed_steps(fdl_attention_args *args, int64_t *q, int64_t *k, int64_t *v, int64_t row) noexcept:
-    """Strides of the three parts of [B, T, 3, H, D]."""
-    q[0] = k[0] = v[0] = args.tq * row
-    q[1] = k[1] = v[1] = args.d
-    q[2] = k[2] = v[2] = row
+cdef void packed_steps(fdl_attention_args *args, int64_t *step, int64_t row, bint batch_first) noexcept:
+    """Strides of a part of [B, T, .., H, D] or [T, B, .., H, D], `row` elements for each batch entry and time."""
+    step[0] = args.tq * row if batch_first else row
+    step[1] = args.d
+    step[2] = row if batch_first else args.b * row
 
 
 cdef ScaledDotProductAttentionBackward0 new_node(double dropout, bint causal, double scale):
@@ -333,35 +340,33 @@ cdef Tensor take_mask(ScaledDotProductAttentionBackward0 node, str op, Tensor ma
     return mask
 
 
-# Python's names ---------------------------------------------------------------------------------------------------
+cdef tuple spread(Tensor query, Tensor key, Tensor value, bint shared):
+    """The three with equal leading dimensions; with `shared`, the last of them (heads) may be larger for the query."""
+    cdef tuple sq = shape_of(query), sk = shape_of(key), sv = shape_of(value)
+    cdef int keep = 3 if shared else 2
+    if shared:
+        if len(sq) < 3 or len(sk) < 3 or len(sv) < 3:
+            raise RuntimeError(f"[scaled_dot_product_attention] enable_gqa: expected a dimension of heads, got query {sq}, "
+                               f"key {sk} and value {sv}")
+        if not sk[-3] or sk[-3] != sv[-3] or sq[-3] % sk[-3]:
+            raise RuntimeError("[scaled_dot_product_attention] Number of heads in key and value must divide the number of "
+                               f"heads in query, got {sq[-3]}, {sk[-3]} and {sv[-3]}")
+    try:
+        lead = np.broadcast_shapes(sq[:-keep], sk[:-keep], sv[:-keep])
+    except ValueError:
+        raise RuntimeError(f"[scaled_dot_product_attention] the leading dimensions of query {sq}, key {sk} and value {sv} "
+                           "cannot be broadcast together") from None
+    return (expand_to(query, lead + sq[len(sq) - keep:]), expand_to(key, lead + sk[len(sk) - keep:]),
+            expand_to(value, lead + sv[len(sv) - keep:]))
 
-def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=None, double dropout_p=0.0,
-                                 bint is_causal=False, scale=None, bint enable_gqa=False, lengths=None):
-    r"""softmax(scale * query key^T + mask) value, without storing the matrix of scores.
 
-    The result, and the gradients, lie in memory as (.., T, H, E): `out.transpose(1, 2).flatten(2)` is a view.
-
-    Args:
-        attn_mask: bools, False: this query does not see this key; or numbers that are added to the scores, -inf like
-            False. Any shape that can be broadcast to (.., H, Tq, Tk).
-        dropout_p: probability with which a weight becomes 0 (the others are divided by 1 - dropout_p); also outside
-            training: the caller decides.
-        is_causal: query i sees the keys 0 .. i only; not together with attn_mask.
-        scale: default 1 / sqrt(D).
-        enable_gqa: key and value may have fewer heads (dimension -3), each shared by equally many query heads in turn.
-        lengths: for each batch entry how many keys there are; those behind take no part and no time.
-    Shape:
-        query (.., H, Tq, D), key (.., H, Tk, D), value (.., H, Tk, E) -> (.., H, Tq, E); leading dimensions are
-        broadcast. A query that sees no key gives zeros.
-    Raises:
-        RuntimeError: shapes or types that do not fit together.  ValueError: lengths outside [0, Tk].
-    Source: torch.nn.functional.scaled_dot_product_attention.
-    """
+cdef Tensor attend(Tensor query, Tensor key, Tensor value, Tensor mask, double dropout_p, bint is_causal, object scale,
+                   bint enable_gqa, object lengths):
     cdef int typenum = cnp.PyArray_TYPE(query.a), n = cnp.PyArray_NDIM(query.a), i
     cdef tuple sq = shape_of(query), sk = shape_of(key), sv = shape_of(value), edges
     cdef ScaledDotProductAttentionBackward0 node
     cdef fdl_attention_args *args
-    cdef Tensor q, k, v, mask = attn_mask, out
+    cdef Tensor q, k, v, out
     cdef bint record
     if cnp.PyArray_TYPE(key.a) != typenum or cnp.PyArray_TYPE(value.a) != typenum:
         raise RuntimeError("Expected query, key, and value to have the same dtype, but got query.dtype: "
@@ -369,14 +374,11 @@ def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor 
     if n < 2 or cnp.PyArray_NDIM(key.a) < 2 or cnp.PyArray_NDIM(value.a) < 2:
         raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
                            f"{n}, key.dim: {cnp.PyArray_NDIM(key.a)} and value.dim: {cnp.PyArray_NDIM(value.a)} instead.")
-    if mask is not None and is_causal:
-        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if not is_fast(typenum):
         if typenum != cnp.NPY_FLOAT16:
             raise RuntimeError(f"[scaled_dot_product_attention] expected floating-point tensors, got {query.dtype}")
-        out = scaled_dot_product_attention(
-            to_type(query, cnp.NPY_FLOAT32), to_type(key, cnp.NPY_FLOAT32), to_type(value, cnp.NPY_FLOAT32), mask, dropout_p,
-            is_causal, scale, enable_gqa, lengths)
+        out = attend(to_type(query, cnp.NPY_FLOAT32), to_type(key, cnp.NPY_FLOAT32), to_type(value, cnp.NPY_FLOAT32), mask,
+                     dropout_p, is_causal, scale, enable_gqa, lengths)
         return to_type(out, typenum)
     if sq[-1] != sk[-1] or sk[-2] != sv[-2]:
         raise RuntimeError("[scaled_dot_product_attention] expected query and key of the same last size, and as many "
@@ -399,7 +401,7 @@ def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor 
         mask = take_mask(node, "scaled_dot_product_attention", mask, sq[:-1] + (sk[-2],), typenum)
     q, k = prepared(query, node.heads, args.q_step), prepared(key, node.heads, args.k_step)
     v = prepared(value, node.heads, args.v_step)
-    out = with_heads_inside(node.lead, args.tq, args.e, node.heads, typenum)
+    out = new_rows(node.lead, args.tq, args.e, node.heads, typenum)
     steps_of(out.a, node.heads, args.out_step)
     args.q, args.k, args.v = cnp.PyArray_DATA(q.a), cnp.PyArray_DATA(k.a), cnp.PyArray_DATA(v.a)
     record = grad_enabled() and (wants(query) or wants(key) or wants(value) or (mask is not None and wants(mask)))
@@ -414,33 +416,48 @@ def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor 
     return out
 
 
-cdef tuple spread(Tensor query, Tensor key, Tensor value, bint shared):
-    """The three with equal leading dimensions; with `shared`, the last of them (heads) may be larger for the query."""
-    cdef tuple sq = shape_of(query), sk = shape_of(key), sv = shape_of(value)
-    cdef int keep = 3 if shared else 2
-    if shared:
-        if len(sq) < 3 or len(sk) < 3 or len(sv) < 3:
-            raise RuntimeError(f"[scaled_dot_product_attention] enable_gqa: expected a dimension of heads, got query {sq}, "
-                               f"key {sk} and value {sv}")
-        if not sk[-3] or sk[-3] != sv[-3] or sq[-3] % sk[-3]:
-            raise RuntimeError("[scaled_dot_product_attention] Number of heads in key and value must divide the number of "
-                               f"heads in query, got {sq[-3]}, {sk[-3]} and {sv[-3]}")
-    try:
-        lead = np.broadcast_shapes(sq[:-keep], sk[:-keep], sv[:-keep])
-    except ValueError:
-        raise RuntimeError(f"[scaled_dot_product_attention] the leading dimensions of query {sq}, key {sk} and value {sv} "
-                           "cannot be broadcast together") from None
-    return (expand_to(query, lead + sq[len(sq) - keep:]), expand_to(key, lead + sk[len(sk) - keep:]),
-            expand_to(value, lead + sv[len(sv) - keep:]))
+# Python's names ---------------------------------------------------------------------------------------------------
+
+def scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=None, double dropout_p=0.0,
+                                 bint is_causal=False, scale=None, bint enable_gqa=False, lengths=None):
+    r"""softmax(scale * query key^T + mask) value, without storing the matrix of scores.
+
+    The result lies in memory as (.., T, H, E): `out.transpose(1, 2).flatten(2)` is a view. Each gradient lies as its input.
+
+    Args:
+        attn_mask: bools, False: this query does not see this key; or numbers that are added to the scores, -inf like
+            False. Any shape that can be broadcast to (.., H, Tq, Tk).
+        dropout_p: probability with which a weight becomes 0 (the others are divided by 1 - dropout_p); also outside
+            training: the caller decides.
+        is_causal: query i sees the keys 0 .. i only; not together with attn_mask.
+        scale: default 1 / sqrt(D).
+        enable_gqa: key and value may have fewer heads (dimension -3), each shared by equally many query heads in turn.
+        lengths: for each batch entry how many keys there are; those behind take no part and no time.
+    Shape:
+        query (.., H, Tq, D), key (.., H, Tk, D), value (.., H, Tk, E) -> (.., H, Tq, E); leading dimensions are
+        broadcast. A query that sees no key gives zeros.
+    Raises:
+        RuntimeError: shapes or types that do not fit together.  ValueError: lengths outside [0, Tk].
+    Source: torch.nn.functional.scaled_dot_product_attention.
+    """
+    if attn_mask is not None and is_causal:
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    return attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, lengths)
+
+
+def masked_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=None, double dropout_p=0.0,
+                     bint is_causal=False):
+    """scaled_dot_product_attention where attn_mask and is_causal may come together: what is masked by either is masked."""
+    return attend(query, key, value, attn_mask, dropout_p, is_causal, None, False, None)
 
 
 def packed_attention(Tensor qkv, int64_t num_heads, Tensor attn_mask=None, double dropout_p=0.0, bint is_causal=False,
-                     scale=None, lengths=None):
+                     scale=None, lengths=None, bint batch_first=True):
     """Self-attention on one projection that holds query, key and value side by side; its gradient is one tensor, too.
 
     Arguments as scaled_dot_product_attention; attn_mask and is_causal may come together.
     Shape:
-        qkv (B, T, 3 * H * D) -> (B, T, H * D)
+        qkv (B, T, 3 * H * D) -> (B, T, H * D); not batch_first: (T, B, 3 * H * D) -> (T, B, H * D)
     Raises:
         RuntimeError: shapes or types that do not fit together.
     """
@@ -457,20 +474,23 @@ def packed_attention(Tensor qkv, int64_t num_heads, Tensor attn_mask=None, doubl
     d = shape[2] // (3 * num_heads)
     node = new_node(dropout_p, is_causal, (float(d) ** -0.5 if d else 1.0) if scale is None else scale)
     args = &node.args
-    node.packed, node.heads, node.lead = True, True, (shape[0], num_heads)
-    args.b, args.h, args.hk, args.tq, args.tk, args.d, args.e = shape[0], num_heads, num_heads, shape[1], shape[1], d, d
+    b, t = shape[:2] if batch_first else (shape[1], shape[0])
+    node.packed, node.batch_first, node.heads, node.lead = True, batch_first, True, (b, num_heads)
+    args.b, args.h, args.hk, args.tq, args.tk, args.d, args.e = b, num_heads, num_heads, t, t, d, d
     if lengths is not None:
         node.lengths = checked_lengths("packed_attention", lengths, args.b, args.tk)
     if mask is not None:
-        mask = take_mask(node, "packed_attention", mask, (shape[0], num_heads, shape[1], shape[1]), typenum)
+        mask = take_mask(node, "packed_attention", mask, (b, num_heads, t, t), typenum)
         if wants(mask) and grad_enabled():
             raise RuntimeError("[packed_attention] attn_mask: expected a mask that does not require grad")
-    packed_steps(args, args.q_step, args.k_step, args.v_step, 3 * num_heads * args.d)
+    packed_steps(args, args.q_step, 3 * num_heads * args.d, batch_first)
+    memcpy(args.k_step, args.q_step, sizeof(args.q_step))
+    memcpy(args.v_step, args.q_step, sizeof(args.q_step))
     x = contiguous(qkv)
     node.point_to_packed(x)
     dims[0], dims[1], dims[2] = shape[0], shape[1], num_heads * d
     out = empty(3, dims, typenum)
-    args.out_step[0], args.out_step[1], args.out_step[2] = args.tq * num_heads * args.d, args.d, num_heads * args.d
+    packed_steps(args, args.out_step, num_heads * args.d, batch_first)
     record = grad_enabled() and wants(qkv)
     node.forward(out, record)
     if record:
