@@ -33,7 +33,7 @@ def assert_same(a, b):
 @pytest.mark.parametrize("causal", [False, True])
 def test_no_matrix_of_all_queries_by_all_keys_is_stored(causal: bool):
     t, d = 4096, 16
-    q, k, v = tensors(b=1, h=1, tq=t, tk=t, d=d, e=d, dtype=fastdl.float32)
+    q, k, v = tensors(b=1, h=1, hk=1, tq=t, tk=t, d=d, e=d, dtype=fastdl.float32)
     matrix = 4 * t * t
     before = memory.stats()["live_bytes"]
     memory.reset_peak()

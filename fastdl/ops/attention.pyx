@@ -124,6 +124,7 @@ cdef class ScaledDotProductAttentionBackward0(Node):
     dv = (P F)^T g;  dS = P (F (g v^T) - sum(g out));  dq = scale dS k;  dk = scale dS^T q;  dmask = dS"""
     cdef fdl_attention_args args    # sizes, strides and flags of the call; pointers are set anew
     cdef Tensor lse, mask           # mask: as the kernel reads it
+    cdef Tensor learned             # the mask with its history, where it requires grad
     cdef tuple mask_shape
     cdef Py_ssize_t mask_version
     cdef ndarray lengths
@@ -132,7 +133,7 @@ cdef class ScaledDotProductAttentionBackward0(Node):
     cdef bint batch_first
 
     cdef void free(self):
-        self.lse = self.mask = None
+        self.lse = self.mask = self.learned = None
         Node.free(self)
 
     cdef int use_mask(self) except -1:
@@ -259,8 +260,8 @@ cdef class ScaledDotProductAttentionBackward0(Node):
         allowed = wrap(seen)
         s = matmul_(q, k.mT) * scale
         if args.add != NULL:
-            mask = wrap(np.where(self.mask.a == -np.inf, 0, self.mask.a).astype(self.mask.a.dtype))
-            s = s + mask
+            mask = self.mask if self.learned is None else self.learned
+            s = s + mask.where(wrap((<Tensor> mask).a != -np.inf), mask.new_zeros(()))
         s = s.where(allowed, s.new_zeros(()))
         top = np.where(seen, (<Tensor> s).a, -np.inf).max(-1, keepdims=True, initial=-np.inf)
         top = np.where(top == -np.inf, 0, top).astype((<Tensor> s).a.dtype)
@@ -412,7 +413,9 @@ cdef Tensor attend(Tensor query, Tensor key, Tensor value, Tensor mask, double d
         node.save(1, key)
         node.save(2, value)
         node.save_output(3, out)
-        attach(out, node, edges if mask is None or not wants(mask) else edges + (edge(mask),))
+        if mask is not None and wants(mask):
+            node.learned, edges = mask, edges + (edge(mask),)
+        attach(out, node, edges)
     return out
 
 
