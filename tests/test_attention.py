@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 
 import fastdl
 from fastdl import memory
 from fastdl.nn import functional as F
-from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 from tests.cases.attention import attend
 
 B, H, TQ, TK, D, E = 2, 4, 13, 21, 5, 7
@@ -47,8 +47,8 @@ def test_no_matrix_of_all_queries_by_all_keys_is_stored(causal: bool):
     np.testing.assert_allclose(out.detach().numpy()[:, :, rows], wanted, rtol=1e-5, atol=1e-6)
 
 
-MASKS = [(TQ, TK), (1, TK), (TQ, 1), (1, 1), (TK,), (1,), (), (H, TQ, TK), (H, 1, 1), (H, 1, TK), (B, H, TQ, TK), (B, 1, TQ, TK),
-         (B, 1, 1, TK), (1, H, TQ, 1), (B, 1, TQ, 1)]  # fmt: skip
+MASKS = [(TQ, TK), (1, TK), (TQ, 1), (1, 1), (TK,), (1,), (), (H, TQ, TK), (H, 1, 1), (H, 1, TK), (B, H, TQ, TK),
+         (B, 1, TQ, TK), (B, 1, 1, TK), (1, H, TQ, 1), (B, 1, TQ, 1)]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", MASKS, ids=str)
@@ -169,7 +169,7 @@ def test_large_scores_neither_overflow_nor_lose_the_sum():
 
 def factors(q, tk, p, seed, **options):
     """The dropout's factors, from a call on the unit matrix."""
-    b, h, tq, _ = q.shape
+    b, h = q.shape[:2]
     fastdl.manual_seed(seed)
     unit = fastdl.tensor(np.broadcast_to(np.eye(tk), (b, h, tk, tk)).copy()).to(q.dtype)
     zero = fastdl.zeros(b, h, tk, q.shape[3], dtype=q.dtype)
@@ -276,7 +276,8 @@ def test_strided_inputs_are_read_in_place(layout: str):
 
 def test_leading_dimensions_are_broadcast():
     rng = np.random.default_rng(2)
-    for shapes in [((5, 3), (6, 3), (6, 2)), ((2, 5, 3), (6, 3), (1, 6, 2)), ((2, 1, 4, 5, 3), (3, 1, 6, 3), (3, 4, 6, 2)),
+    for shapes in [((5, 3), (6, 3), (6, 2)), ((2, 5, 3), (6, 3), (1, 6, 2)),
+                   ((2, 1, 4, 5, 3), (3, 1, 6, 3), (3, 4, 6, 2)),
                    ((1, 2, 2, 5, 3), (7, 1, 2, 6, 3), (1, 1, 1, 6, 2))]:  # fmt: skip
         arrays = [rng.standard_normal(s) for s in shapes]
         inputs = [fastdl.tensor(x).requires_grad_() for x in arrays]
@@ -318,8 +319,8 @@ def test_half_precision_goes_through_float32():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"is_causal": True}, {"scale": 0.4}, {"lengths": [2, 6]}, {"dropout_p": 0.4}, {"enable_gqa": True}, {"mask": "bool"},
-     {"mask": "float"}, {"mask": "learned"}, {"packed": True}],
+    [{}, {"is_causal": True}, {"scale": 0.4}, {"lengths": [2, 6]}, {"dropout_p": 0.4}, {"enable_gqa": True},
+     {"mask": "bool"}, {"mask": "float"}, {"mask": "learned"}, {"packed": True}],
     ids=str,
 )  # fmt: skip
 def test_second_derivatives_are_those_of_the_first(options: dict):

@@ -1,4 +1,4 @@
-"""Multi-head attention and transformers: against PyTorch, with its weights, both ways; masks, hints, printing, errors."""
+"""Multi-head attention and transformers against PyTorch, with its weights, both ways; hints, printing, errors."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ VARIANTS = [{}, {"bias": False}, {"add_bias_kv": True}, {"add_zero_attn": True},
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_attention_to_other_sequences(variant, need_weights, batch_first):
-    ours, theirs = both(*(lib.MultiheadAttention(E, HEADS, batch_first=batch_first, **variant) for lib in (nn, torch.nn)))
+    options = {"batch_first": batch_first, **variant}
+    ours, theirs = both(*(lib.MultiheadAttention(E, HEADS, **options) for lib in (nn, torch.nn)))
     shapes = [(L, N, E), (S, N, ours.kdim), (S, N, ours.vdim)]
     inputs = [normal(*((s[1], s[0], s[2]) if batch_first else s), seed=i) for i, s in enumerate(shapes)]
     for kind in ("none", "both"):
@@ -149,7 +150,7 @@ def test_given_keys_and_values():
 def test_dropout_is_of_the_weights_and_only_in_training():
     layer = nn.MultiheadAttention(E, HEADS, dropout=0.5)
     x = fastdl.tensor(normal(L, N, E))
-    out, weights = layer(x, x, x, average_attn_weights=False)
+    _, weights = layer(x, x, x, average_attn_weights=False)
     dropped = weights.detach().numpy() == 0
     assert 0.3 < dropped.mean() < 0.7
     fastdl.manual_seed(1)
@@ -166,14 +167,14 @@ def test_dropout_is_of_the_weights_and_only_in_training():
 LAYERS = [{}, {"norm_first": True}, {"activation": "gelu"}, {"bias": False, "batch_first": True}, {"activation": "tanh"}]
 
 
-def activation(options, functional, library):
+def activation(options, library):
     return {**options, "activation": library.tanh} if options.get("activation") == "tanh" else options
 
 
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("kind", ["none", "both", "causal", "mixed"])
 def test_encoder_layer(options, kind):
-    layers = [lib.nn.TransformerEncoderLayer(E, HEADS, 20, 0.0, **activation(options, F, lib)) for lib in (fastdl, torch)]
+    layers = [lib.nn.TransformerEncoderLayer(E, HEADS, 20, 0, **activation(options, lib)) for lib in (fastdl, torch)]
     ours, theirs = both(*layers)
     x = normal(*((N, L, E) if options.get("batch_first") else (L, N, E)))
 
@@ -187,7 +188,7 @@ def test_encoder_layer(options, kind):
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("kind", ["none", "both", "causal"])
 def test_decoder_layer(options, kind):
-    layers = [lib.nn.TransformerDecoderLayer(E, HEADS, 20, 0.0, **activation(options, F, lib)) for lib in (fastdl, torch)]
+    layers = [lib.nn.TransformerDecoderLayer(E, HEADS, 20, 0.0, **activation(options, lib)) for lib in (fastdl, torch)]
     ours, theirs = both(*layers)
     shape = (lambda n: (N, n, E)) if options.get("batch_first") else (lambda n: (n, N, E))
 
@@ -269,6 +270,10 @@ def attention(*shapes, **options):
     return lambda: nn.MultiheadAttention(E, HEADS)(*[fastdl.zeros(*s) for s in shapes], **options)
 
 
+def transformer(src, tgt):
+    return lambda: nn.Transformer(E, HEADS, 1, 1, 8)(fastdl.zeros(*src), fastdl.zeros(*tgt))
+
+
 X = (L, N, E)
 
 
@@ -282,12 +287,12 @@ X = (L, N, E)
         (attention((1, *X), X, X), AssertionError, "unbatched 2D or batched 3D tensor but received 4-D"),
         (attention(X, (S, E), X), AssertionError, "expected `key` to be 3-D but found 2-D"),
         (attention(X, X, X, is_causal=True), RuntimeError, "Need attn_mask if specifying the is_causal hint"),
-        (attention(X, X, X, attn_mask=fastdl.zeros(L, 3)), RuntimeError, r"2D attn_mask is \(7, 3\), but should be \(7, 7\)"),
-        (attention(X, X, X, key_padding_mask=fastdl.zeros(N, 3)), AssertionError, r"expecting key_padding_mask shape of \(4, 7\)"),
-        (attention(X, X, X, attn_mask=fastdl.zeros(L, L, dtype=fastdl.int64)), AssertionError, "only bool and floating types"),
+        (attention(X, X, X, attn_mask=fastdl.zeros(L, 3)), RuntimeError, "but should be"),
+        (attention(X, X, X, key_padding_mask=fastdl.zeros(N, 3)), AssertionError, "key_padding_mask shape of"),
+        (attention(X, X, X, attn_mask=fastdl.zeros(L, L, dtype=fastdl.int64)), AssertionError, "only bool and float"),
         (lambda: nn.TransformerEncoderLayer(E, HEADS, activation="sin"), RuntimeError, "should be relu/gelu, not sin"),
-        (lambda: nn.Transformer(E, HEADS, 1, 1, 8)(fastdl.zeros(5, 2, E), fastdl.zeros(5, 3, E)), RuntimeError, "batch number"),
-        (lambda: nn.Transformer(E, HEADS, 1, 1, 8)(fastdl.zeros(5, 2, 6), fastdl.zeros(5, 2, 6)), RuntimeError, "feature number"),
+        (transformer((5, 2, E), (5, 3, E)), RuntimeError, "batch number"),
+        (transformer((5, 2, 6), (5, 2, 6)), RuntimeError, "feature number"),
     ],
 )  # fmt: skip
 def test_errors(call, error, text):

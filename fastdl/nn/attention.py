@@ -114,8 +114,8 @@ class MultiheadAttention(Module):
             average_attn_weights: weights are averaged over the heads.
             is_causal: attn_mask is known to hide the keys behind each query's own position: the work for them is saved.
         Shape:
-            query (L, N, E), key (S, N, kdim), value (S, N, vdim), or with batch_first (N, L, E) and so on; without N for a
-            single sequence -> (L, N, E), and weights (N, L, S) or (N, num_heads, L, S).
+            query (L, N, E), key (S, N, kdim), value (S, N, vdim), or (N, L, E) and so on with batch_first; without N
+            for a single sequence -> (L, N, E), and weights (N, L, S) or (N, num_heads, L, S).
         """
         return F.multi_head_attention_forward(
             query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k,

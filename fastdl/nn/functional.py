@@ -366,8 +366,14 @@ def multi_head_attention_forward(
             shape = (n, 1, e) if _batch_first else (1, n, e)
             k, v = _cat([k, bias_k.expand(*shape)], time), _cat([v, bias_v.expand(*shape)], time)
         q = _split_heads(q, num_heads, _batch_first)
-        k = _split_heads(k, num_heads, _batch_first) if static_k is None else _static("static_k", static_k, n, num_heads, d)
-        v = _split_heads(v, num_heads, _batch_first) if static_v is None else _static("static_v", static_v, n, num_heads, d)
+        if static_k is None:
+            k = _split_heads(k, num_heads, _batch_first)
+        else:
+            k = _given("static_k", static_k, n, num_heads, d)
+        if static_v is None:
+            v = _split_heads(v, num_heads, _batch_first)
+        else:
+            v = _given("static_v", static_v, n, num_heads, d)
         if add_zero_attn:
             zeros = k.new_zeros((n, num_heads, 1, d))
             k, v = _cat([k, zeros], 2), _cat([v, zeros], 2)
@@ -494,7 +500,7 @@ def _split_heads(x: Tensor, heads: int, batch_first: bool) -> Tensor:
     return x.permute(0, 2, 1, 3) if batch_first else x.permute(1, 2, 0, 3)
 
 
-def _static(name: str, x: Tensor, n: int, heads: int, d: int) -> Tensor:
+def _given(name: str, x: Tensor, n: int, heads: int, d: int) -> Tensor:
     if x.shape[0] != n * heads or x.shape[2] != d:
         raise AssertionError(f"expecting {name} of shape ({n * heads}, S, {d}), but got {tuple(x.shape)}")
     return x.unflatten(0, (n, heads))

@@ -47,7 +47,7 @@ def _is_causal(mask: Tensor | None, hint: bool | None) -> bool:
 
 
 class _Layer(Module):
-    """What encoder and decoder layers share: sizes, the feed-forward net, `count` norms and dropouts of the branches."""
+    """What encoder and decoder layers share: attentions, the feed-forward net, norm and dropout of each branch."""
 
     def _build(
         self,
@@ -118,8 +118,8 @@ class TransformerEncoderLayer(_Layer):
     ) -> None:
         super().__init__()
         self._build(
-            ("self_attn",), d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first,
-            bias, {"device": device, "dtype": dtype},
+            ("self_attn",), d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
+            norm_first, bias, {"device": device, "dtype": dtype},
         )  # fmt: skip
 
     def forward(
@@ -176,7 +176,7 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the encoder's output and a feed-forward net; arguments as TransformerEncoderLayer."""
+    """Self-attention, attention to the encoder's output, feed-forward net; arguments as TransformerEncoderLayer."""
 
     def __init__(
         self,
@@ -252,7 +252,8 @@ class TransformerDecoder(Module):
         for layer in self.layers:
             tgt = layer(
                 tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=causal, memory_is_causal=memory_is_causal,
+                memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=causal,
+                memory_is_causal=memory_is_causal,
             )  # fmt: skip
         return tgt if self.norm is None else self.norm(tgt)
 
