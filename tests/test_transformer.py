@@ -174,8 +174,9 @@ def activation(options, library):
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("kind", ["none", "both", "causal", "mixed"])
 def test_encoder_layer(options, kind):
-    layers = [lib.nn.TransformerEncoderLayer(E, HEADS, 20, 0, **activation(options, lib)) for lib in (fastdl, torch)]
-    ours, theirs = both(*layers)
+    ours, theirs = both(
+        *(lib.nn.TransformerEncoderLayer(E, HEADS, 20, 0.0, **activation(options, lib)) for lib in (fastdl, torch))
+    )
     x = normal(*((N, L, E) if options.get("batch_first") else (L, N, E)))
 
     def call(m, x, lib):
@@ -188,8 +189,9 @@ def test_encoder_layer(options, kind):
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("kind", ["none", "both", "causal"])
 def test_decoder_layer(options, kind):
-    layers = [lib.nn.TransformerDecoderLayer(E, HEADS, 20, 0.0, **activation(options, lib)) for lib in (fastdl, torch)]
-    ours, theirs = both(*layers)
+    ours, theirs = both(
+        *(lib.nn.TransformerDecoderLayer(E, HEADS, 20, 0.0, **activation(options, lib)) for lib in (fastdl, torch))
+    )
     shape = (lambda n: (N, n, E)) if options.get("batch_first") else (lambda n: (n, N, E))
 
     def call(m, x, memory, lib):
