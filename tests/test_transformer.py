@@ -164,7 +164,8 @@ def test_dropout_is_of_the_weights_and_only_in_training():
     )
 
 
-LAYERS = [{}, {"norm_first": True}, {"activation": "gelu"}, {"bias": False, "batch_first": True}, {"activation": "tanh"}]
+LAYERS = [{}, {"norm_first": True}, {"activation": "gelu"}, {"activation": "tanh"},
+          {"bias": False, "batch_first": True}]  # fmt: skip
 
 
 def activation(options, library):
