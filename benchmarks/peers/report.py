@@ -17,6 +17,7 @@ FRACTION, FRACTION_FROM = 0.75, 5e-3  # of the limit, where it exceeds so many s
 SHARE = 1.15  # of the cost of its real tokens
 SLOWER = 1.03  # two threads against one: more than the noise of medians
 TARGET_THREADS = 2
+PAGES = 1e6  # bytes: below this resident pages come and go by chance
 
 
 def merge(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -166,9 +167,9 @@ def too_far(rows: list[Figures]) -> list[str]:
 def more_memory(rows: list[Figures]) -> list[str]:
     found = []
     for f in rows:
-        times = ratio(f.get("fastdl", "bytes"), f.get("torch", "bytes"))
-        if times and times > 1:
-            found.append(f"{f.row.key} ({times:.2f})")
+        ours, theirs = f.get("fastdl", "bytes"), f.get("torch", "bytes")
+        if ours is not None and theirs is not None and ours > theirs + PAGES:
+            found.append(f"{f.row.key} ({ours / 1e6:.1f} MB, PyTorch {theirs / 1e6:.1f} MB)")
     return found
 
 

@@ -81,7 +81,7 @@ def memory(field: str) -> int:
 
 
 def settle_memory() -> None:
-    """Gives back what making the row needed, and starts the peak anew."""
+    """Gives back what is free, and starts the peak anew."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -121,6 +121,7 @@ def start_library(engine: str, threads: int) -> None:
         del layer, optimizer
         if engine == "fastdl":
             lib.memory.empty_cache()
+        settle_memory()
 
 
 # Process ---------------------------------------------------------------------------------------------------------
