@@ -390,14 +390,5 @@ INLINE vf v_hsum_each(vf x[VL]) {
 #undef V_JOIN
     return x[0];
 }
-/* the same for the largest, as v_htop */
-INLINE vf v_htop_each(vf x[VL]) {
-#define V_JOIN(d, EVEN, ODD)           \
-    UNROLL for (int i = 0; i < d; i++) \
-        x[i] = v_top(__builtin_shufflevector(x[i], x[i + d], EVEN), __builtin_shufflevector(x[i], x[i + d], ODD));
-    V_BLOCKS(V_JOIN)
-#undef V_JOIN
-    return x[0];
-}
 
 #endif
