@@ -14,7 +14,8 @@ enum {
     TREE = 8,       /* bits: rows of a column joined at once */
     TILE = 2048,    /* columns done together: their partial results stay in L1 */
     GRAIN = 32768,  /* elements that are worth a thread, 3-10 us */
-    STRIP = 4       /* vectors of columns whose extremes are kept in registers */
+    STRIP = 4,      /* vectors of columns whose extremes are kept in registers */
+    CENTRED = FDL_REDUCE_COUNT /* an op of this file: the sum of (x - centre)^2 */
 };
 
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -29,8 +30,15 @@ INLINE real neutral(const int op) {
 INLINE vf join(const int op, vf a, vf b) {
     return op == FDL_MAX ? v_max(a, b) : op == FDL_MIN ? v_min(a, b) : op == FDL_PROD ? a * b : a + b;
 }
-INLINE vf element(const int op, vf x) { return op == FDL_SUMSQ ? x * x : x; }
-INLINE vf take(const int op, vf acc, vf x) { return op == FDL_SUMSQ ? v_fma(x, x, acc) : join(op, acc, x); }
+/* c: what CENTRED subtracts */
+INLINE vf element(const int op, vf x, vf c) {
+    if (op == CENTRED) x -= c;
+    return op == FDL_SUMSQ || op == CENTRED ? x * x : x;
+}
+INLINE vf take(const int op, vf acc, vf x, vf c) {
+    if (op == CENTRED) x -= c;
+    return op == FDL_SUMSQ || op == CENTRED ? v_fma(x, x, acc) : join(op, acc, x);
+}
 INLINE double join_double(const int op, double a, double b) {
     if (op == FDL_MAX) return a > b || a != a ? a : b;
     if (op == FDL_MIN) return a < b || a != a ? a : b;
@@ -48,15 +56,16 @@ INLINE real join_lanes(const int op, const vf acc[NV]) { /* the tree of v_hsum *
 }
 
 /* n <= BLOCK elements */
-INLINE real block(const int op, const real *x, int64_t n) {
-    vf acc[GROUPS * NV];
+INLINE real block(const int op, const real *x, int64_t n, real centre) {
+    vf acc[GROUPS * NV], c = v_set1(centre);
+    const real rest = op == CENTRED ? centre : op == FDL_SUMSQ ? 0 : neutral(op); /* adds nothing */
     int64_t i = 0;
     UNROLL for (int k = 0; k < GROUPS * NV; k++) acc[k] = v_set1(neutral(op));
     for (; i + GROUPS * LANES <= n; i += GROUPS * LANES)
-        UNROLL for (int k = 0; k < GROUPS * NV; k++) acc[k] = take(op, acc[k], v_load(x + i + k * VL));
+        UNROLL for (int k = 0; k < GROUPS * NV; k++) acc[k] = take(op, acc[k], v_load(x + i + k * VL), c);
     UNROLL for (int k = 0; k < GROUPS * NV; k++)
         if (i + k * VL < n)
-            acc[k] = take(op, acc[k], v_load_fill(x + i + k * VL, clamp_width(n - i - k * VL), op == FDL_SUMSQ ? 0 : neutral(op)));
+            acc[k] = take(op, acc[k], v_load_fill(x + i + k * VL, clamp_width(n - i - k * VL), rest), c);
     UNROLL for (int k = 0; k < 2 * NV; k++) acc[k] = join(op, acc[k], acc[k + 2 * NV]);
     UNROLL for (int k = 0; k < NV; k++) acc[k] = join(op, acc[k], acc[k + NV]);
     return join_lanes(op, acc);
@@ -64,7 +73,7 @@ INLINE real block(const int op, const real *x, int64_t n) {
 
 typedef struct reduce_args {
     real *out;
-    const real *x;
+    const real *x, *centre; /* centre: [outer, inner], CENTRED only */
     int64_t outer, n, inner;
     int64_t pieces; /* blocks of a row, or chunks of a column */
     int64_t tiles;  /* of the columns */
@@ -80,6 +89,7 @@ typedef struct reduce_args {
     case FDL_MAX: f(FDL_MAX, __VA_ARGS__); break;              \
     case FDL_MIN: f(FDL_MIN, __VA_ARGS__); break;              \
     case FDL_PROD: f(FDL_PROD, __VA_ARGS__); break;            \
+    case CENTRED: f(CENTRED, __VA_ARGS__); break;              \
     default: f(FDL_SUMSQ, __VA_ARGS__); break;                 \
     }
 
@@ -89,14 +99,16 @@ INLINE real finish_row(const reduce_args *a, double value) {
     return (real)(a->op == FDL_MEAN ? value / (double)a->n : value);
 }
 
+INLINE real centre_of(const int op, const reduce_args *a, int64_t row) { return op == CENTRED ? a->centre[row] : 0; }
 INLINE void rows(const int op, const reduce_args *a, int64_t begin, int64_t end) {
     if (a->pieces == 1) {
-        for (int64_t i = begin; i < end; i++) a->out[i] = finish_row(a, block(op, a->x + i * a->n, a->n));
+        for (int64_t i = begin; i < end; i++)
+            a->out[i] = finish_row(a, block(op, a->x + i * a->n, a->n, centre_of(op, a, i)));
         return;
     }
     for (int64_t u = begin; u < end; u++) {
-        int64_t from = u % a->pieces * BLOCK;
-        a->blocks[u] = block(op, a->x + u / a->pieces * a->n + from, min_i64(a->n - from, BLOCK));
+        int64_t row = u / a->pieces, from = u % a->pieces * BLOCK;
+        a->blocks[u] = block(op, a->x + row * a->n + from, min_i64(a->n - from, BLOCK), centre_of(op, a, row));
     }
 }
 static void rows_task(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -119,13 +131,14 @@ INLINE void join_blocks(const int op, const reduce_args *a) {
 
 /* Columns -------------------------------------------------------------------------------------------------------- */
 
-/* acc[j] joins x[r, j], r in [0, count), count 1 or TREE */
-INLINE void take_rows(const int op, real *acc, const real *x, int64_t stride, int64_t cols, const int count) {
+/* acc[j] joins x[r, j], r in [0, count), count 1 or TREE; centre [cols] for CENTRED */
+INLINE void take_rows(const int op, real *acc, const real *x, const real *centre, int64_t stride, int64_t cols,
+                      const int count) {
     for (int64_t j = 0; j < cols; j += VL) {
         int width = clamp_width(cols - j);
-        vf t[TREE];
+        vf t[TREE], c = op == CENTRED ? v_load_n(centre + j, width) : v_zero();
         UNROLL for (int r = 0; r < count; r++)
-            t[r] = element(op, width == VL ? v_load(x + r * stride + j) : v_load_n(x + r * stride + j, width));
+            t[r] = element(op, width == VL ? v_load(x + r * stride + j) : v_load_n(x + r * stride + j, width), c);
         UNROLL for (int half = count / 2; half; half /= 2)
             UNROLL for (int r = 0; r < half; r++) t[r] = join(op, t[r], t[r + half]);
         if (width == VL) v_store(acc + j, join(op, v_load(acc + j), t[0]));
@@ -150,10 +163,11 @@ INLINE void columns(const int op, const reduce_args *a, int64_t begin, int64_t e
         int64_t o = piece / a->pieces, first = piece % a->pieces * CHUNK, count = min_i64(a->n - first, CHUNK);
         const real *x = a->x + (o * a->n + first) * inner + from;
         real *acc = (a->pieces == 1 ? a->out + o * inner : a->chunks + piece * inner) + from;
+        const real *centre = op == CENTRED ? a->centre + o * inner + from : 0;
         set_columns(acc, cols, neutral(op));
         int64_t r = 0;
-        for (; r + TREE <= count; r += TREE) take_rows(op, acc, x + r * inner, inner, cols, TREE);
-        for (; r < count; r++) take_rows(op, acc, x + r * inner, inner, cols, 1);
+        for (; r + TREE <= count; r += TREE) take_rows(op, acc, x + r * inner, centre, inner, cols, TREE);
+        for (; r < count; r++) take_rows(op, acc, x + r * inner, centre, inner, cols, 1);
         if (a->op == FDL_MEAN && a->pieces == 1) divide_columns(acc, cols, a->n);
     }
 }
@@ -164,14 +178,14 @@ static void columns_task(void *ctx, int64_t begin, int64_t end, int thread) {
 }
 
 INLINE void join_columns(const int op, const reduce_args *a, int64_t begin, int64_t end) {
-    const int joined = op == FDL_SUMSQ ? FDL_SUM : op; /* the chunks hold squares already */
+    const int joined = op == FDL_SUMSQ || op == CENTRED ? FDL_SUM : op; /* the chunks hold squares already */
     for (int64_t u = begin; u < end; u++) {
         int64_t o = u / a->tiles, from = u % a->tiles * TILE, cols = min_i64(a->inner - from, TILE);
         real *p = a->chunks + o * a->pieces * a->inner + from, *out = a->out + o * a->inner + from;
         for (int64_t left = a->pieces; left > 1;) {
             int64_t half = (left + 1) / 2;
             for (int64_t i = 0; i + half < left; i++)
-                take_rows(joined, p + i * a->inner, p + (i + half) * a->inner, 0, cols, 1);
+                take_rows(joined, p + i * a->inner, p + (i + half) * a->inner, 0, 0, cols, 1);
             left = half;
         }
         memcpy(out, p, cols * sizeof(real));
@@ -195,9 +209,10 @@ int64_t FDL_FN(reduce_scratch)(int op, int64_t outer, int64_t n, int64_t inner) 
     return n > CHUNK ? outer * pieces_of(n, CHUNK) * inner * (int64_t)sizeof(real) : 0;
 }
 
-void FDL_FN(reduce)(int op, real *out, const real *x, int64_t outer, int64_t n, int64_t inner, void *scratch) {
+static void run_reduce(int op, real *out, const real *x, const real *centre, int64_t outer, int64_t n, int64_t inner,
+                       void *scratch) {
     int by_row = inner == 1;
-    reduce_args a = {out, x, outer, n, inner, pieces_of(n, by_row ? BLOCK : CHUNK), pieces_of(inner, TILE),
+    reduce_args a = {out, x, centre, outer, n, inner, pieces_of(n, by_row ? BLOCK : CHUNK), pieces_of(inner, TILE),
                      scratch, scratch, op};
     if (!outer || !inner) return;
     if (by_row) {
@@ -209,6 +224,18 @@ void FDL_FN(reduce)(int op, real *out, const real *x, int64_t outer, int64_t n, 
     fdl_parallel_for(outer * a.pieces * a.tiles, max_i64(GRAIN / unit, 1), columns_task, &a);
     unit = a.pieces * min_i64(inner, TILE);
     if (a.pieces > 1) fdl_parallel_for(outer * a.tiles, max_i64(GRAIN / unit, 1), join_columns_task, &a);
+}
+
+void FDL_FN(reduce)(int op, real *out, const real *x, int64_t outer, int64_t n, int64_t inner, void *scratch) {
+    run_reduce(op, out, x, NULL, outer, n, inner, scratch);
+}
+
+/* reduce_squares: out[o, i] = sum over r of (x[o, r, i] - centre[o, i])^2: variances, once the means are known
+ *   centre  [outer, inner]  in
+ * All else as reduce. */
+void FDL_FN(reduce_squares)(real *out, const real *x, const real *centre, int64_t outer, int64_t n, int64_t inner,
+                            void *scratch) {
+    run_reduce(CENTRED, out, x, centre, outer, n, inner, scratch);
 }
 
 /* argreduce: largest (FDL_MAX) or smallest (FDL_MIN) element and the first index where it stands
@@ -251,9 +278,9 @@ static int64_t find(const real *x, int64_t n, real value) {
 }
 
 INLINE extreme row_extreme(const int op, const real *x, int64_t begin, int64_t end) {
-    extreme best = {block(op, x + begin, min_i64(end - begin, BLOCK)), begin};
+    extreme best = {block(op, x + begin, min_i64(end - begin, BLOCK), 0), begin};
     for (int64_t i = begin + BLOCK; i < end && best.value == best.value; i += BLOCK) {
-        real value = block(op, x + i, min_i64(end - i, BLOCK));
+        real value = block(op, x + i, min_i64(end - i, BLOCK), 0);
         if (beats(op, value, best.value)) best = (extreme){value, i};
     }
     best.index += find(x + best.index, min_i64(end - best.index, BLOCK), best.value);

@@ -90,20 +90,29 @@ cdef object pick(str name, object value, object default, object other):
 
 # The kernels ------------------------------------------------------------------------------------------------------
 
-cdef int run(int op, Tensor y, Tensor x, int64_t outer, int64_t n, int64_t inner) except -1:
-    cdef int typenum = cnp.PyArray_TYPE(x.a)
-    cdef const fdl_table *K = kernels(typenum)
+cdef int run(int op, Tensor y, Tensor x, Tensor centre, int64_t outer, int64_t n, int64_t inner) except -1:
+    """One call of the kernel; with `centre` (outer * inner elements) sums of (x - centre)^2."""
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
     cdef int64_t nbytes = K.reduce_scratch(op, outer, n, inner)
     cdef Scratch s
     cdef void *work = NULL
+    cdef void *py = cnp.PyArray_DATA(y.a)
+    cdef void *px = cnp.PyArray_DATA(x.a)
+    cdef void *pc = NULL if centre is None else cnp.PyArray_DATA(centre.a)
     if nbytes:
         s = scratch(nbytes)
         work = s.data
     if outer * n * inner < GIL_ELEMS:
-        K.reduce(op, cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(x.a), outer, n, inner, work)
+        if pc is NULL:
+            K.reduce(op, py, px, outer, n, inner, work)
+        else:
+            K.reduce_squares(py, px, pc, outer, n, inner, work)
     else:
         with nogil:
-            K.reduce(op, cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(x.a), outer, n, inner, work)
+            if pc is NULL:
+                K.reduce(op, py, px, outer, n, inner, work)
+            else:
+                K.reduce_squares(py, px, pc, outer, n, inner, work)
     return 0
 
 
@@ -112,8 +121,15 @@ cdef bint is_transposed(ndarray a) noexcept:
     return cnp.PyArray_NDIM(a) == 2 and not cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(a)
 
 
-cdef Tensor reduce_data(int op, Tensor x, unsigned int mask, bint keepdim):
-    """Runs of adjacent dimensions are reduced one after another, the last first. x: float or double."""
+cdef Tensor spread_over(Tensor centre, npy_intp *sizes, int ndim, int begin, int end):
+    """centre, of x's shape with 1 for all reduced dimensions, repeated over those outside [begin, end); contiguous."""
+    cdef tuple shape = tuple([1 if begin <= i < end else sizes[i] for i in range(ndim)])
+    return contiguous(wrap(np.broadcast_to(centre.a, shape)))
+
+
+cdef Tensor reduce_data(int op, Tensor x, unsigned int mask, bint keepdim, Tensor centre=None):
+    """Runs of adjacent dimensions are reduced one after another, the last first. x: float or double. With `centre`,
+    the means with keepdim, sums of (x - centre)^2; op is FDL_SUMSQ then."""
     cdef int typenum = cnp.PyArray_TYPE(x.a), ndim = cnp.PyArray_NDIM(x.a), i, end, ndim_y
     cdef npy_intp dims[MAX_DIMS]
     cdef npy_intp sizes[MAX_DIMS]
@@ -127,14 +143,14 @@ cdef Tensor reduce_data(int op, Tensor x, unsigned int mask, bint keepdim):
         if not cnp.PyArray_IS_F_CONTIGUOUS(x.a):
             x = contiguous(x)
         y = empty(ndim_y, dims, typenum)
-        run(op, y, x, 1, cnp.PyArray_SIZE(x.a), 1)
+        run(op, y, x, centre, 1, cnp.PyArray_SIZE(x.a), 1)
         return y
     if is_transposed(x.a):
         y = empty(ndim_y, dims, typenum)
         if mask & 1:
-            run(op, y, x, cnp.PyArray_DIMS(x.a)[1], cnp.PyArray_DIMS(x.a)[0], 1)
+            run(op, y, x, centre, cnp.PyArray_DIMS(x.a)[1], cnp.PyArray_DIMS(x.a)[0], 1)
         else:
-            run(op, y, x, 1, cnp.PyArray_DIMS(x.a)[1], cnp.PyArray_DIMS(x.a)[0])
+            run(op, y, x, centre, 1, cnp.PyArray_DIMS(x.a)[1], cnp.PyArray_DIMS(x.a)[0])
         return y
     x = contiguous(x)
     for i in range(ndim):
@@ -153,20 +169,22 @@ cdef Tensor reduce_data(int op, Tensor x, unsigned int mask, bint keepdim):
             outer *= sizes[j]
         for j in range(end, ndim):
             inner *= sizes[j]
+        if centre is not None and left:
+            centre = spread_over(centre, sizes, ndim, i, end)
         for j in range(i, end):
             sizes[j] = 1
         if left:
             flat[0] = outer * inner
             y = empty(1, flat, typenum)
-            run(FDL_SUM if op == FDL_MEAN else op, y, x, outer, n, inner)
-            x, op = y, FDL_SUM if op == FDL_SUMSQ else op
+            run(FDL_SUM if op == FDL_MEAN else op, y, x, centre, outer, n, inner)
+            x, op, centre = y, FDL_SUM if op == FDL_SUMSQ else op, None
         else:
             y = empty(ndim_y, dims, typenum)
             if op == FDL_MEAN and n != total:
-                run(FDL_SUM, y, x, outer, n, inner)
+                run(FDL_SUM, y, x, None, outer, n, inner)
                 kernels(typenum).binary_scalar(FDL_DIV, cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(y.a), <double> total, cnp.PyArray_SIZE(y.a))
             else:
-                run(op, y, x, outer, n, inner)
+                run(op, y, x, centre, outer, n, inner)
             return y
     return x
 
@@ -529,7 +547,7 @@ cdef class VarBackward0(Node):
 
 
 cdef Tensor variance(str name, Tensor x, unsigned int mask, double correction, bint keepdim, bint root):
-    cdef Tensor y, centred
+    cdef Tensor y
     cdef VarBackward0 node
     cdef double m = count_of(x, mask) - correction
     cdef bint was
@@ -540,8 +558,8 @@ cdef Tensor variance(str name, Tensor x, unsigned int mask, double correction, b
     m = m if m > 0 else 0
     was = set_grad(False)
     try:
-        centred = binary(FDL_SUB, x, reduced(FDL_MEAN, x, mask, True), 1)
-        y = binary(FDL_DIV, reduced(FDL_SUMSQ, centred, mask, keepdim), m, 1)
+        y = reduce_data(FDL_SUMSQ, x, mask, keepdim, reduced(FDL_MEAN, x, mask, True))
+        y = binary(FDL_DIV, y, m, 1)
         if root:
             y = unary(FDL_SQRT, y, 0, 0)
     finally:
