@@ -6,6 +6,7 @@ import warnings
 
 from .._tensor import Tensor
 from .._types import bool_ as _bool
+from ..autograd import no_grad
 from ..ops.additive_attention import additive_attention_score
 from ..ops.attention import masked_attention as _masked_attention
 from ..ops.attention import packed_attention as _packed_attention
@@ -132,6 +133,247 @@ def multi_head_attention_forward(
     _batch_first: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """What nn.MultiheadAttention computes; see there for the arguments it has, too.
+# normalisation ---------------------------------------------------------------------------------------------------
+
+
+def _per_channel(op: str, name: str, values: Tensor | None, channels: int) -> None:
+    if values is not None and tuple(values.shape) != (channels,):
+        raise RuntimeError(f"[{op}] {name} should contain {channels} elements, got shape {tuple(values.shape)}")
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """x * weight + bias, both along dimension 1."""
+    shape = (-1, *[1] * (x.dim() - 2))
+    if weight is not None:
+        x = x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias for each entry of dimension 1, the channels.
+
+    Args:
+        running_mean, running_var: statistics used when not training; training moves them by `momentum` towards the
+            batch's mean and unbiased variance.
+        training: normalise by the batch's own mean and biased variance.
+    Shape:
+        input (N, C, ...) -> the same; all others (C,).
+    Raises:
+        RuntimeError: sizes do not fit, or no statistics when not training.
+        ValueError: one value per channel when training.
+    """
+    if input.dim() < 2:
+        raise RuntimeError(f"[batch_norm] input: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    channels = input.shape[1]
+    for name, values in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        _per_channel("batch_norm", name, values, channels)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("[batch_norm] running_mean and running_var must be defined in evaluation mode")
+        scale = (running_var + eps).rsqrt()
+        if weight is not None:
+            scale = scale * weight
+        shift = -running_mean * scale if bias is None else bias - running_mean * scale
+        return _affine(input, scale, shift)
+    count = input.numel() // max(channels, 1)
+    if count == 1:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
+        )
+    dims = (0, *range(2, input.dim()))
+    mean = input.mean(dims, keepdim=True)
+    var = input.var(dims, correction=0, keepdim=True)
+    with no_grad():
+        if running_mean is not None:
+            running_mean.mul_(1 - momentum).add_(mean.detach().reshape(-1), alpha=momentum)
+        if running_var is not None:
+            unbiased = var.detach().reshape(-1) * (count / (count - 1))
+            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum)
+    return _affine((input - mean) * (var + eps).rsqrt(), weight, bias)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and variance over each of `num_groups` groups of channels.
+
+    Shape:
+        input (N, C, ...) -> the same; weight and bias (C,).
+    Raises:
+        RuntimeError: sizes do not fit.
+    """
+    if input.dim() < 2:
+        raise RuntimeError(f"[group_norm] input: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    channels = input.shape[1]
+    if channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
+    _per_channel("group_norm", "weight", weight, channels)
+    _per_channel("group_norm", "bias", bias, channels)
+    size = input.numel() // max(input.shape[0] * num_groups, 1)
+    rows = input.reshape(input.shape[0], num_groups, size)
+    return _affine(layer_norm(rows, (size,), None, None, eps).reshape(*input.shape), weight, bias)
+
+
+# losses ----------------------------------------------------------------------------------------------------------
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """(input - target)^2, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _warn_sizes("mse_loss", input, target)
+    return _reduce((input - target).square(), reduction)
+
+
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """|input - target|, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _warn_sizes("l1_loss", input, target)
+    return _reduce((input - target).abs(), reduction)
+
+
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """0.5 d^2 for d = |input - target| <= delta, else delta (d - 0.5 delta), reduced."""
+    if delta <= 0:
+        raise ValueError(f"[huber_loss] delta: expected a positive number, got {delta}")
+    _warn_sizes("huber_loss", input, target)
+    distance = (input - target).abs()
+    return _reduce(_huber(distance, delta), reduction)
+
+
+def _huber(distance: Tensor, delta: float) -> Tensor:
+    # both branches in one formula, also for the gradient
+    near = distance.clamp(max=delta)
+    return 0.5 * near.square() + delta * (distance - near)
+
+
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """0.5 d^2 / beta for d = |input - target| < beta, else d - 0.5 beta, reduced."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    if beta < 0:
+        raise ValueError(f"[smooth_l1_loss] beta: expected a number >= 0, got {beta}")
+    _warn_sizes("smooth_l1_loss", input, target)
+    distance = (input - target).abs()
+    if beta == 0:
+        return _reduce(distance, reduction)
+    return _reduce(_huber(distance, beta) * (1 / beta), reduction)
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """target * (log(target) - input), reduced ("batchmean": the sum divided by the first size).
+
+    `input` holds log-probabilities, so does `target` if `log_target`. A target of 0 gives 0.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    if log_target:
+        loss = target.exp() * (target - input)
+    else:
+        # x log x with 0 at 0: where x is 0 the logarithm of 1 is taken
+        positive = target > 0
+        loss = target * (target.where(positive, target.new_ones(())).log() - input)
+        if bool((target < 0).any()):
+            loss = loss.where(target >= 0, target.new_full((), float("nan")))
+    if reduction == "batchmean":
+        return loss.sum() / input.shape[0] if input.dim() else loss.sum()
+    if reduction == "mean":
+        warnings.warn(
+            "[kl_div] reduction='mean' divides by the number of elements, not by the batch size: "
+            "'batchmean' is the mathematical definition",
+            stacklevel=2,
+        )
+    return _reduce(loss, reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-(target log(input) + (1 - target) log(1 - input)), the logarithms kept >= -100, times `weight`, reduced.
+
+    Raises:
+        ValueError: the sizes differ.
+        RuntimeError: an element of `input` is outside [0, 1].
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    _check_same("binary_cross_entropy", input, target)
+    values = input.detach()
+    if values.numel() and not (values.min() >= 0 and values.max() <= 1):
+        raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1")
+    loss = (target - 1) * _bounded_log(1 - input) - target * _bounded_log(input)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _bounded_log(x: Tensor) -> Tensor:
+    """log(x) >= -100 for x >= 0; the slope is at most 1e12."""
+    values = x.detach()
+    if not values.numel() or values.min() >= 1e-12:
+        return x.log()
+    low = values < 1e-12
+    straight = values.log().clamp(min=-100) + (x - values) * 1e12
+    return straight.where(low, x.where(~low, x.new_ones(())).log())
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy of sigmoid(input), from the logits, so that nothing overflows.
 
     Args:
         embed_dim_to_check: the size E that the query must have.

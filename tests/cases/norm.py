@@ -102,6 +102,35 @@ CASES += [
          _edges, [(6, 5), (9, 16), (17, 70)], **_TOLERANCE),
 ]
 
+
+def _channels(x, w, b):
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return x * w.reshape(shape) + b.reshape(shape)
+
+
+def _batch_norm(x, w, b):
+    return _channels(_layer_norm(x, axes=(0, *range(2, x.ndim))), w, b)
+
+
+def _group_norm(x, w, b):
+    rows = x.reshape(x.shape[0], 3, np.prod(x.shape[1:]) // 3)
+    return _channels(_layer_norm(rows).reshape(x.shape), w, b)
+
+
+def _images(rng, n, c, *rest):
+    return {"x": 2 * normal(rng, n, c, *rest) + 1, "w": normal(rng, c) + 1, "b": normal(rng, c)}
+
+
+CASES += [
+    Case("batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, True), _batch_norm, _images,
+         [(17, 5), (9, 3, 7), (4, 6, 5, 3)], wrt=("x", "w", "b"), rtol=2e-5, atol=2e-5, rtol64=1e-10, atol64=1e-10),
+    Case("batch_norm_evaluation", lambda x, w, b: F.batch_norm(x, b, w * w, w, b),
+         lambda x, w, b: _channels(x, w / np.sqrt(w * w + 1e-5), b - b * w / np.sqrt(w * w + 1e-5)), _images,
+         [(7, 5), (4, 6, 5, 3)], wrt=("x", "w", "b"), rtol=2e-5, atol=2e-5),
+    Case("group_norm", lambda x, w, b: F.group_norm(x, 3, w, b), _group_norm, _images,
+         [(2, 6, 4), (4, 3, 5, 7), (1, 9, 17), (0, 3, 4)], wrt=("x", "w", "b"), rtol=2e-5, atol=2e-5),
+]
+
 _X = fastdl.ones(2, 3, 4)
 ERRORS = [
     Error("layer_norm shape", lambda: F.layer_norm(_X, (5,)), RuntimeError, r"\[layer_norm\].*\[\*, 5\].*\[2, 3, 4\]"),
@@ -114,5 +143,9 @@ ERRORS = [
     Error("layer_norm ints", lambda: F.layer_norm(_X.long(), (4,)), NotImplementedError, "floating-point.*int64"),
     Error("rms_norm shape", lambda: F.rms_norm(_X, (3,)), RuntimeError, r"\[rms_norm\].*\[\*, 3\]"),
     Error("rms_norm ints", lambda: F.rms_norm(_X.long(), (4,)), NotImplementedError, "floating-point"),
+    Error("batch_norm one value", lambda: F.batch_norm(_X[:1, :, 0], None, None, training=True), ValueError, "more than 1"),
+    Error("batch_norm no statistics", lambda: F.batch_norm(_X, None, None), RuntimeError, "must be defined"),
+    Error("batch_norm sizes", lambda: F.batch_norm(_X, fastdl.ones(2), fastdl.ones(2)), RuntimeError, "contain 3 elem"),
+    Error("group_norm groups", lambda: F.group_norm(_X, 2), RuntimeError, "divisible by num_groups"),
     Error("add_layer_norm shape", lambda: add_layer_norm(_X, _X, (3,)), RuntimeError, r"\[add_layer_norm\]"),
 ]

@@ -88,3 +88,52 @@ def test_add_layer_norm_equals_the_two_steps():
     expected = F.layer_norm(x + r, (33,), w, b, 1e-3).numpy()
     np.testing.assert_array_equal(both[0].numpy(), expected)
     np.testing.assert_array_equal(add_layer_norm(x, r, (33,), w, b, 1e-3).numpy(), expected)
+
+
+def test_batch_norm_keeps_statistics():
+    rng = np.random.default_rng(4)
+    cumulative = nn.BatchNorm1d(3, momentum=None)
+    for layer, shape in ((nn.BatchNorm1d(3), (7, 3)), (cumulative, (5, 3, 4)), (nn.BatchNorm2d(3), (4, 3, 2, 5))):
+        mean, var = np.zeros(3), np.ones(3)
+        axes = (0, *range(2, len(shape)))
+        for i in range(3):
+            x = rng.normal(size=shape) + 1
+            out = layer(fastdl.tensor(x, dtype=fastdl.float32)).detach()
+            step = 1 / (i + 1) if layer.momentum is None else layer.momentum
+            mean = (1 - step) * mean + step * x.mean(axes)
+            var = (1 - step) * var + step * x.var(axes, ddof=1)
+            np.testing.assert_allclose(out.numpy().mean(axes), 0, atol=1e-6)
+            np.testing.assert_allclose(out.numpy().var(axes), 1, atol=1e-4)
+        np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(layer.running_var.numpy(), var, rtol=1e-5)
+        assert layer.num_batches_tracked.item() == 3 and layer.num_batches_tracked.dtype is fastdl.int64
+        layer.eval()
+        expand = (slice(None), *[None] * (len(shape) - 2))
+        expected = (x - mean[expand]) / np.sqrt(var[expand] + 1e-5)
+        np.testing.assert_allclose(layer(fastdl.tensor(x, dtype=fastdl.float32)).detach().numpy(), expected, atol=1e-5)
+        assert layer.num_batches_tracked.item() == 3
+        layer.reset_running_stats()
+        assert not layer.running_mean.numpy().any() and layer.num_batches_tracked.item() == 0
+
+
+def test_batch_norm_state_and_printing():
+    names = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert list(nn.BatchNorm2d(3).state_dict()) == names
+    plain = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
+    assert not plain.state_dict()
+    x = fastdl.tensor(np.random.default_rng(5).normal(size=(4, 3, 2, 2)))
+    np.testing.assert_array_equal(plain.eval()(x).numpy(), plain.train()(x).numpy())
+    text = "BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)"
+    assert repr(nn.BatchNorm1d(3)) == text
+    assert repr(nn.GroupNorm(2, 4)) == "GroupNorm(2, 4, eps=1e-05, affine=True, bias=True)"
+    with pytest.raises(ValueError, match=r"expected 2D or 3D input \(got 4D input\)"):
+        nn.BatchNorm1d(3)(x)
+    with pytest.raises(ValueError, match="must be divisible"):
+        nn.GroupNorm(3, 4)
+
+
+def test_group_norm_layer():
+    x = fastdl.tensor(np.random.default_rng(6).normal(size=(2, 4, 3)).astype(np.float32))
+    layer = nn.GroupNorm(2, 4)
+    nn.init.normal_(layer.weight)
+    np.testing.assert_array_equal(layer(x).detach(), F.group_norm(x, 2, layer.weight, layer.bias).detach())
