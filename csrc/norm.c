@@ -34,7 +34,7 @@ typedef struct norm_args {
     const real *x, *residual, *dy, *weight, *bias;
     real eps;
     int64_t n, d, chunk;           /* chunk: rows of a unit of work (bwd) */
-    int64_t chunks, stride;        /* bwd: of dweight and dbias */
+    int64_t stride;                /* bwd: from a chunk's dweight and dbias to the next one's */
 } norm_args;
 
 /* adds a block's partial results to the row's */
