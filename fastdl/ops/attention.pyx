@@ -285,12 +285,13 @@ cdef class ScaledDotProductAttentionBackward0(Node):
     cdef Tensor factors(self, object dtype):
         """The dropout's factors, [.., H, Tq, Tk]."""
         cdef Tensor out
+        cdef const fdl_table *K
         cdef fdl_attention_args *args = &self.args
         if args.dropout == 0:
             return None
         out = self.new_mask_gradient(dtype.num)
-        kernels(dtype.num).attention_dropout(cnp.PyArray_DATA(out.a), args.b * args.h * args.tq, args.tk, args.dropout,
-                                             args.seed, args.stream)
+        K = kernels(dtype.num)
+        K.attention_dropout(cnp.PyArray_DATA(out.a), args.b * args.h * args.tq, args.tk, args.dropout, args.seed, args.stream)
         return out
 
 
