@@ -31,11 +31,12 @@ enum fdl_binary_op {
 };
 enum fdl_compare_op { FDL_EQ, FDL_NE, FDL_LT, FDL_LE, FDL_GT, FDL_GE, FDL_COMPARE_COUNT };
 enum fdl_reduce_op { FDL_SUM, FDL_MEAN, FDL_MAX, FDL_MIN, FDL_PROD, FDL_SUMSQ, FDL_REDUCE_COUNT };
-enum fdl_activation { FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_TANH, FDL_ACT_SIGMOID, FDL_ACT_GELU };
+enum fdl_activation { FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_TANH, FDL_ACT_SIGMOID, FDL_ACT_GELU, FDL_ACT_GELU_TANH };
 enum fdl_reduction { FDL_REDUCTION_NONE, FDL_REDUCTION_MEAN, FDL_REDUCTION_SUM };
 
-/* c[i] = act(a[i] @ b[i] (+ c[i]) (+ bias)), i in [0, batch). op(a) [m,k], op(b) [k,n], c [m,n], row strides ld*.
- * trans_a: a is stored [k,m]; trans_b: b is stored [n,k]. accumulate: add to what c holds, else c is not read. */
+/* c[i] = act(a[i] @ b[i] (+ c[i]) (+ bias)) (+ residual[i]), i in [0, batch). op(a) [m,k], op(b) [k,n], c [m,n], row
+ * strides ld*. trans_a: a is stored [k,m]; trans_b: b is stored [n,k]. accumulate: add to what c holds, else c is not
+ * read. All that follows c, a, b and the sizes may be left 0. */
 typedef struct fdl_matmul_args {
     real *c;
     const real *a, *b;
@@ -44,6 +45,10 @@ typedef struct fdl_matmul_args {
     int64_t batch, stride_a, stride_b, stride_c; /* elements between matrices; a stride of 0 shares one */
     int trans_a, trans_b, accumulate, activation;
     void *scratch; /* matmul_scratch(args) bytes, 64-byte aligned */
+    const real *residual; /* laid out like c, added last; NULL: none */
+    real *pre;            /* laid out like c: gets the values before the activation; NULL: not wanted */
+    real *row_sums;       /* [m] gets the sums of op(a)'s rows (batch 1 only); NULL: not wanted */
+    const real *packed_b; /* b as matmul_pack wrote it for this n, k and ISA; NULL: none. Results are the same */
 } fdl_matmul_args;
 
 /* One layer and direction of a recurrent net over a whole sequence; G = 1 (rnn), 3 (gru: r z n), 4 (lstm: i f g o).

@@ -1,8 +1,9 @@
-/* matmul.c: c = act(op(a) op(b) (+ c) (+ bias)), all transposes, batched.
+/* matmul.c: c = act(op(a) op(b) (+ c) (+ bias)) (+ residual), all transposes, batched.
  *
  * Order of summation (the same on every ISA with FMA and for any number of threads): k is cut into equal blocks of at
  * most MATMUL_K_BLOCK; a block is one chain of fused multiply-adds from 0 over rising k; blocks join in order, after the
- * value that c held when accumulating; then bias, then activation. matmul_dot.h has the one exception.
+ * value that c held when accumulating; then bias, activation, residual. matmul_dot.h has the one exception. row_sums
+ * are what a column of ones in b would give: the same chains and blocks.
  * Accuracy: |error| <= 2 k u (|a| |b|). NaN and inf travel as in plain loops: nothing is skipped for a zero.
  *
  * Method: one operand is the row side, read element by element, the other the vector side, read in vectors; c is cut into
@@ -10,7 +11,8 @@
  * Usually a is the row side and b the vector side. Where the problem is `swapped` (transposed as a whole), b is the row
  * side and tiles are transposed when stored: that saves packing the larger operand.
  * A panel is packed [k, columns] where its elements are not adjacent, or lie on so many pages that reading them in place
- * costs more; row tiles are packed [k, rows] where their rows are not contiguous. Each thread packs what it needs. */
+ * costs more; row tiles are packed [k, rows] where their rows are not contiguous and their columns far apart. Each thread
+ * packs what it needs, unless the caller brings a packed b (matmul_pack). */
 #include "epilogue.h"
 #include "gemm_tile.h"
 #include "matmul_dot.h"
@@ -19,16 +21,18 @@
 typedef struct plan {
     real *c;
     const real *a, *b, *bias;           /* a: row side; bias is by columns, by rows when swapped */
+    const real *packed_b;               /* the whole vector side, panel after panel, each [k][width]; NULL: none */
     int64_t m, n, k, batch;             /* n: of the vector side */
     int64_t row_a, col_a, row_b, col_b; /* strides of the row side [m,k] and the vector side [k,n] */
     int64_t ldc, stride_a, stride_b, stride_c;
     int64_t panels, panel_vecs, wide_panels; /* a panel has panel_vecs vectors, the first wide_panels one more */
     int64_t row_tiles, tile_rows, tall_tiles; /* a tile has tile_rows rows, the first tall_tiles one more */
-    int64_t k_block, scratch;           /* scratch: elements per thread */
+    int64_t k_block, packed_tile, scratch; /* elements of a packed row tile; of scratch per thread */
     real *buffer;
     int64_t groups;                     /* of adjacent panels that share a pass over the row side */
     int group;                          /* panels of a group at most */
-    int pack_a, pack_b, swapped, accumulate, activation;
+    epilogue end;
+    int pack_a, pack_b, swapped, accumulate;
 } plan;
 
 INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -55,10 +59,18 @@ static void swap_sides(plan *p) {
     p->swapped = 1;
 }
 
+static void cut_panels(plan *p) {
+    int64_t vecs = ceil_div(p->n, VL);
+    p->panels = ceil_div(vecs, TILE_VECS);
+    p->panel_vecs = p->panels == 1 ? vecs : vecs / p->panels;
+    p->wide_panels = vecs - p->panels * p->panel_vecs;
+}
+
 static void make_plan(plan *p, const fdl_matmul_args *x) {
     *p = (plan){.c = x->c, .a = x->a, .b = x->b, .bias = x->bias, .m = x->m, .n = x->n, .k = x->k, .batch = x->batch,
                 .ldc = x->ldc, .stride_a = x->stride_a, .stride_b = x->stride_b, .stride_c = x->stride_c,
-                .accumulate = x->accumulate, .activation = x->activation, .buffer = x->scratch};
+                .accumulate = x->accumulate, .buffer = x->scratch, .packed_b = x->packed_b,
+                .end = make_epilogue(x)};
     if (p->batch > 1 && !x->stride_b && !x->trans_a && x->stride_a == x->m * x->lda && x->stride_c == x->m * x->ldc) {
         p->m *= p->batch; /* one product of all rows */
         p->batch = 1;
@@ -67,30 +79,29 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     p->col_a = x->trans_a ? x->lda : 1;
     p->row_b = x->trans_b ? 1 : x->ldb;
     p->col_b = x->trans_b ? x->ldb : 1;
-    if (x->trans_b ? x->trans_a || (p->m < MATMUL_SWAP_MAX && p->m < p->n)
-                   : x->trans_a && p->n < MATMUL_SWAP_MAX && p->n < p->m)
+    if (!p->packed_b && (x->trans_b ? p->m < MATMUL_SWAP_MAX && p->m < p->n
+                                    : x->trans_a && p->n < MATMUL_SWAP_MAX && p->n < p->m))
         swap_sides(p);
 
     int64_t k_blocks = p->k > MATMUL_K_BLOCK ? ceil_div(p->k, MATMUL_K_BLOCK) : 1;
     p->k_block = k_blocks == 1 ? p->k : ceil_div(p->k, k_blocks);
-    int64_t vecs = ceil_div(p->n, VL);
-    p->panels = ceil_div(vecs, TILE_VECS);
-    p->panel_vecs = p->panels == 1 ? vecs : vecs / p->panels;
-    p->wide_panels = vecs - p->panels * p->panel_vecs;
+    cut_panels(p);
     p->row_tiles = ceil_div(p->m, tile_rows((int)p->panel_vecs + (p->wide_panels > 0)));
     p->tile_rows = p->m / p->row_tiles;
     p->tall_tiles = p->m - p->tile_rows * p->row_tiles;
 
     int64_t span = p->k * p->row_b * (int64_t)sizeof(real);
-    p->pack_b = (p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && span > MATMUL_PACK_BYTES) ||
-                (!p->swapped && p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES);
+    p->pack_b = !p->packed_b && ((p->col_b != 1 && p->n > 1) || (p->m >= MATMUL_PACK_ROWS && span > MATMUL_PACK_BYTES) ||
+                (!p->swapped && p->m >= MATMUL_PACK_FAR_ROWS && span > MATMUL_PACK_FAR_BYTES));
     p->pack_a = p->col_a != 1 && p->k * p->col_a * (int64_t)sizeof(real) > MATMUL_PACK_BYTES && p->panels > 1;
     int group_cols = p->pack_a ? MATMUL_GROUP_COLS_PACKED : MATMUL_GROUP_COLS;
     int64_t group = min_i64(group_cols / TILE_COLS, p->panels), wanted = 4 * (int64_t)fdl_num_threads();
     while (group > 1 && p->batch * p->row_tiles * ceil_div(p->panels, group) < wanted) group--;
+    if (p->pack_b && p->panels >= fdl_num_threads()) group = min_i64(group, p->panels / fdl_num_threads());
     p->groups = ceil_div(p->panels, group);
     p->group = (int)ceil_div(p->panels, p->groups);
-    p->scratch = p->k_block * (p->pack_b * p->group * TILE_COLS + p->pack_a * (MATMUL_PACK_TILES * TILE_ROWS_MAX + VL));
+    p->packed_tile = p->k_block * (p->tile_rows + (p->tall_tiles > 0)) + TILE_ROWS_MAX;
+    p->scratch = p->k_block * p->pack_b * p->group * TILE_COLS + p->pack_a * 2 * MATMUL_PACK_TILES * p->packed_tile;
     p->scratch = (p->scratch + 15) / 16 * 16;
 }
 
@@ -133,36 +144,57 @@ static void pack_columns(real *out, const real *b, int64_t col_b, int64_t k, int
     }
 }
 
-/* Rows [row, row + rows) of a transposed row side (row_a == 1), given at k0, as [k][width]; width >= rows. */
-static void pack_block(real *out, const real *a, int64_t col_a, int64_t depth, int rows, int width) {
-    for (int64_t q = 0; q < depth; q++, a += col_a, out += width) {
-        int r = 0;
-        for (; r + VL <= rows; r += VL) {
-            fetch_ahead(a + r + MATMUL_PREFETCH_ROWS * col_a);
-            v_store(out + r, v_load(a + r));
-        }
-        if (r < width) v_store(out + r, v_load_n(a + r, rows - r));
+/* panel j of a vector side whose columns are contiguous, given at k0 */
+static void pack_panel(const plan *p, real *out, const real *b, int64_t j, int64_t depth) {
+    int64_t column = panel_start(p, j);
+    int width = (int)(panel_start(p, j + 1) - column), cols = (int)min_i64(width, p->n - column);
+    pack_columns(out, b + column * p->col_b, p->col_b, depth, cols, width);
+}
+
+/* Packed row tiles [first, last) of a transposed row side (row_a == 1) given at k0: tile i is [k][its rows] at
+ * out + (i - first) * packed_tile; `done` k steps are there. While one block of tiles is multiplied the next is packed,
+ * a share before each tile: its lines, often 4 KB apart, would evict one another if they were all fetched first. */
+typedef struct block {
+    real *out;
+    const real *a;
+    int64_t first, last, done;
+} block;
+
+static void fetch_tiles(const plan *p, const block *x, int64_t q, int64_t until) {
+    int64_t row = tile_start(p, x->first), end = tile_start(p, x->last);
+    for (; q < until; q++)
+        for (int64_t r = row; r < end; r += 64 / (int64_t)sizeof(real)) fetch_ahead(x->a + q * p->col_a + r);
+}
+
+/* Copies of a fixed size are fast; what is too much is overwritten by the next step, or lies behind the tile. */
+static void pack_tiles(const plan *p, block *x, int64_t until, int64_t depth) {
+    for (int64_t i = x->first; i < x->last; i++) {
+        int64_t row = tile_start(p, i), rows = tile_start(p, i + 1) - row, q = x->done;
+        const real *a = x->a + q * p->col_a + row;
+        real *out = x->out + (i - x->first) * p->packed_tile + q * rows;
+        int64_t whole = min_i64(until, depth - TILE_ROWS_MAX); /* behind the last rows of `a` its memory may end */
+        if (rows <= 8)
+            for (; q < whole; q++, a += p->col_a, out += rows) memcpy(out, a, 8 * sizeof(real));
+        else
+            for (; q < whole; q++, a += p->col_a, out += rows) memcpy(out, a, TILE_ROWS_MAX * sizeof(real));
+        for (; q < until; q++, a += p->col_a, out += rows) memcpy(out, a, rows * sizeof(real));
     }
+    x->done = until;
 }
 
-/* Fetches what pack_block will read for k steps [q, q_end): a share of the next block during each tile of this one. */
-static void fetch_block(const real *a, int64_t col_a, int64_t q, int64_t q_end, int64_t rows) {
-    for (; q < q_end; q++)
-        for (int64_t r = 0; r < rows; r += 64 / (int64_t)sizeof(real)) fetch_ahead(a + q * col_a + r);
-}
-
-/* activation of a finished tile, while it is in L1 */
-static void activate(int kind, real *c, int64_t ldc, int64_t rows, int64_t cols) {
+/* the end of a finished tile, while it is in L1 */
+static void finish_tile(const epilogue *e, real *c, int64_t ldc, int64_t rows, int64_t cols) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < cols; j += VL) {
             int n = (int)min_i64(cols - j, VL);
-            v_store_n(c + r * ldc + j, activation(kind, v_load_n(c + r * ldc + j, n)), n);
+            real *to = c + r * ldc + j;
+            v_store_n(to, finish(e, to, v_load_n(to, n), n), n);
         }
 }
 
 /* c[j][i] (+)= tile[i][j], the end of a swapped tile: rows <= TILE_ROWS_MAX, tile rows of `width` elements */
 static void store_transposed(const real *tile, int rows, int cols, int width, real *c, int64_t ldc, int accumulate,
-                             const real *bias, int kind) {
+                             const real *bias, const epilogue *e) {
     for (int r = 0; r < rows; r += VL) {
         int n = rows - r < VL ? rows - r : VL;
         vf add = bias ? v_load_n(bias + r, n) : v_zero();
@@ -176,7 +208,7 @@ static void store_transposed(const real *tile, int rows, int cols, int width, re
                     vf y = x[i];
                     if (accumulate) y += v_load_n(to, n);
                     if (bias) y += add;
-                    v_store_n(to, activation(kind, y), n);
+                    v_store_n(to, e ? finish(e, to, y, n) : y, n);
                 }
         }
     }
@@ -186,14 +218,14 @@ static void store_transposed(const real *tile, int rows, int cols, int width, re
 INLINE void tile_block(const plan *p, tile_args *t, real *c, int64_t row, int rows, int64_t column, int cols, int vecs,
                        int begun, int done) {
     int accumulate = p->accumulate || begun;
-    int kind = done ? p->activation : FDL_ACT_NONE;
+    const epilogue *end = done && p->end.any ? &p->end : 0;
     t->last = cols - (vecs - 1) * VL;
     if (!p->swapped) {
         t->c = c + row * p->ldc + column;
         t->accumulate = accumulate;
         t->bias = done && p->bias ? p->bias + column : 0;
         tile_run(t, rows, vecs);
-        if (kind) activate(kind, t->c, p->ldc, rows, cols);
+        if (end) finish_tile(end, t->c, p->ldc, rows, cols);
         return;
     }
     real tile[TILE_ACCS * VL] __attribute__((aligned(VB)));
@@ -201,7 +233,7 @@ INLINE void tile_block(const plan *p, tile_args *t, real *c, int64_t row, int ro
     t->ldc = vecs * VL;
     tile_run(t, rows, vecs);
     store_transposed(tile, rows, cols, vecs * VL, c + column * p->ldc + row, p->ldc, accumulate,
-                     done && p->bias ? p->bias + row : 0, kind);
+                     done && p->bias ? p->bias + row : 0, end);
 }
 
 /* panels [panel, panel + count) x row tiles [first, last) of one matrix */
@@ -217,42 +249,40 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
         tile_args t = {.row_a = p->row_a, .col_a = p->col_a, .ldb = p->row_b, .ldc = p->ldc, .k = depth};
         if (p->pack_b && p->col_b == 1) pack_rows(p, packed_b, b, panel, count, depth);
         else if (p->pack_b)
-            for (int j = 0; j < count; j++) {
-                int64_t column = panel_start(p, panel + j);
-                int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
-                pack_columns(packed_b + (column - start) * depth, b + column * p->col_b, p->col_b, depth, cols, width);
-            }
-        int64_t packed_row = 0, packed_until = first, next_row = 0, next_height = 0, call = 0, calls = 1;
-        int block_width = 0;
+            for (int j = 0; j < count; j++)
+                pack_panel(p, packed_b + (panel_start(p, panel + j) - start) * depth, b, panel + j, depth);
+        block now = {.out = packed_a + MATMUL_PACK_TILES * p->packed_tile, .last = first};
+        block next = {.out = packed_a, .a = a, .first = first, .last = min_i64(last, first + MATMUL_PACK_TILES)};
+        int64_t call = 0, calls = 1;
+        if (p->pack_a) pack_tiles(p, &next, depth, depth);
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
             int rows = (int)(tile_start(p, i + 1) - row);
+            t.a = a + row * p->row_a;
             if (p->pack_a) {
-                if (i == packed_until) {
-                    packed_until = min_i64(last, i + MATMUL_PACK_TILES);
-                    packed_row = row;
-                    int height = (int)(tile_start(p, packed_until) - row);
-                    t.row_a = 1;
-                    block_width = (int)ceil_div(height, VL) * VL;
-                    pack_block(packed_a, a + row, p->col_a, depth, height, block_width);
-                    next_row = row + height;
-                    next_height = tile_start(p, min_i64(last, packed_until + MATMUL_PACK_TILES)) - next_row;
-                    call = 0, calls = (packed_until - i) * count;
+                if (i == now.last) {
+                    real *free = now.out;
+                    now = next;
+                    next = (block){.out = free, .a = a, .first = now.last,
+                                   .last = min_i64(last, now.last + MATMUL_PACK_TILES)};
+                    call = 0, calls = (now.last - now.first) * count;
+                    fetch_tiles(p, &next, 0, depth / calls);
                 }
-                t.a = packed_a + (row - packed_row);
-                t.col_a = block_width;
-            } else {
-                t.a = a + row * p->row_a;
+                t.a = now.out + (i - now.first) * p->packed_tile;
+                t.row_a = 1;
+                t.col_a = rows;
             }
             for (int j = 0; j < count; j++) {
-                if (next_height) {
-                    fetch_block(a + next_row, p->col_a, depth * call / calls, depth * (call + 1) / calls, next_height);
-                    call++;
+                if (p->pack_a && next.first < last) {
+                    int64_t until = depth * ++call / calls;
+                    fetch_tiles(p, &next, until, min_i64(depth, depth * (call + 1) / calls));
+                    pack_tiles(p, &next, until, depth);
                 }
                 int64_t column = panel_start(p, panel + j);
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
-                t.b = p->pack_b ? packed_b + (column - start) * depth : b + column;
-                if (p->pack_b) t.ldb = width;
+                if (p->packed_b) t.b = p->packed_b + column * p->k + k0 * width;
+                else t.b = p->pack_b ? packed_b + (column - start) * depth : b + column;
+                if (p->pack_b || p->packed_b) t.ldb = width;
                 tile_block(p, &t, c, row, rows, column, cols, width / VL, k0 > 0, k0 + depth >= p->k);
             }
         }
@@ -282,7 +312,7 @@ static int plan_dot(dot_plan *p, const fdl_matmul_args *x) {
     if (!a_rows || !b_rows || min_i64(x->m, x->n) > MATMUL_DOT_ROWS || x->k < MATMUL_DOT_K) return 0;
     int64_t lda = x->trans_a ? x->k : x->lda, ldb = x->trans_b ? x->ldb : x->k;
     *p = (dot_plan){.c = x->c, .bias = x->bias, .k = x->k, .batch = x->batch, .stride_c = x->stride_c,
-                    .accumulate = x->accumulate, .activation = x->activation};
+                    .accumulate = x->accumulate, .end = make_epilogue(x)};
     if (x->m <= x->n) {
         p->few = x->a, p->rows = x->m, p->ld_few = lda, p->stride_few = x->stride_a, p->step_few = x->ldc;
         p->many = x->b, p->cols = x->n, p->ld_many = ldb, p->stride_many = x->stride_b, p->step_many = 1;
@@ -301,6 +331,44 @@ INLINE int64_t work_grain(int64_t fmas, int64_t elements) {
     return MATMUL_GRAIN_FMAS / (work + 1) + 1;
 }
 
+typedef struct row_sums_task {
+    const fdl_matmul_args *args;
+    int64_t k_block;
+} row_sums_task;
+
+enum { SUM_VECS = 4, SUM_ROWS = SUM_VECS * VL }; /* rows of op(a) summed at once */
+
+/* row_sums of strips [begin, end) of SUM_ROWS rows of op(a) */
+static void sum_strips(void *ctx, int64_t begin, int64_t end, int thread) {
+    const fdl_matmul_args *x = ((row_sums_task *)ctx)->args;
+    int64_t k_block = ((row_sums_task *)ctx)->k_block, until = min_i64(x->m, end * SUM_ROWS);
+    (void)thread;
+    for (int64_t row = begin * SUM_ROWS; row < until; row += SUM_ROWS) {
+        vf sum[SUM_VECS];
+        int n = (int)min_i64(SUM_ROWS, x->m - row);
+        for (int64_t k0 = 0; k0 < x->k || k0 == 0; k0 += k_block ? k_block : 1) {
+            vf part[SUM_VECS] = {0};
+            for (int64_t q = k0; q < min_i64(x->k, k0 + k_block); q++)
+                UNROLL for (int v = 0; v < SUM_VECS; v++) {
+                    int lanes = n - v * VL < 0 ? 0 : n - v * VL < VL ? n - v * VL : VL;
+                    if (x->trans_a) part[v] += v_load_n(x->a + q * x->lda + row + v * VL, lanes);
+                    else for (int r = 0; r < lanes; r++) part[v][r] += x->a[(row + v * VL + r) * x->lda + q];
+                }
+            UNROLL for (int v = 0; v < SUM_VECS; v++) sum[v] = k0 ? sum[v] + part[v] : part[v];
+        }
+        UNROLL for (int v = 0; v < SUM_VECS; v++)
+            if (n > v * VL) v_store_n(x->row_sums + row + v * VL, sum[v], n - v * VL < VL ? n - v * VL : VL);
+    }
+}
+
+static void sum_rows(const fdl_matmul_args *x) {
+    int64_t blocks = x->k > MATMUL_K_BLOCK ? ceil_div(x->k, MATMUL_K_BLOCK) : 1;
+    row_sums_task task = {x, ceil_div(x->k, blocks)};
+    int64_t strips = ceil_div(x->m, SUM_ROWS), grain = work_grain(0, x->k * SUM_ROWS);
+    if (strips < 2 * grain) sum_strips(&task, 0, strips, 0);
+    else fdl_parallel_for(strips, grain, sum_strips, &task);
+}
+
 int64_t FDL_FN(matmul_scratch)(const fdl_matmul_args *args) {
     dot_plan dot;
     plan p;
@@ -312,6 +380,7 @@ int64_t FDL_FN(matmul_scratch)(const fdl_matmul_args *args) {
 void FDL_FN(matmul)(const fdl_matmul_args *args) {
     dot_plan dot;
     plan p;
+    if (args->row_sums) sum_rows(args);
     if (is_empty(args)) return;
     if (plan_dot(&dot, args)) {
         int64_t units = dot.batch * dot.cols, grain = work_grain(dot.rows * dot.k, dot.k + dot.rows);
@@ -327,9 +396,35 @@ void FDL_FN(matmul)(const fdl_matmul_args *args) {
         product_range(&p, 0, units, 0);
         return;
     }
-    if (p.scratch) { /* every piece packs again: few pieces */
-        int64_t pieces = 2 * fdl_num_threads();
+    if (p.scratch) { /* every piece packs again: few pieces, whole groups where these are fair shares */
+        int64_t pieces = p.batch * p.groups % fdl_num_threads() ? 2 * fdl_num_threads() : fdl_num_threads();
         if (grain < units / pieces) grain = units / pieces;
     }
     fdl_parallel_for(units, grain, product_range, &p);
+}
+
+/* ---- b packed ahead ---- */
+
+int64_t FDL_FN(matmul_packed_size)(const fdl_matmul_args *args) {
+    dot_plan dot;
+    if (is_empty(args) || !args->trans_b || args->batch != 1 || args->k == 0 || plan_dot(&dot, args)) return 0;
+    if (args->m > MATMUL_KEEP_ROWS || args->n < VL) return 0;
+    return ceil_div(args->n, VL) * VL * args->k * (int64_t)sizeof(real);
+}
+
+typedef struct pack_task {
+    plan p;
+    real *out;
+} pack_task;
+
+static void pack_range(void *ctx, int64_t begin, int64_t end, int thread) {
+    const pack_task *t = ctx;
+    (void)thread;
+    for (int64_t j = begin; j < end; j++) pack_panel(&t->p, t->out + panel_start(&t->p, j) * t->p.k, t->p.b, j, t->p.k);
+}
+
+void FDL_FN(matmul_pack)(const fdl_matmul_args *args, real *out) {
+    pack_task t = {{.b = args->b, .n = args->n, .k = args->k, .col_b = args->ldb}, out};
+    cut_panels(&t.p);
+    fdl_parallel_for(t.p.panels, work_grain(0, TILE_COLS * args->k), pack_range, &t);
 }

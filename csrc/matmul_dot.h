@@ -20,7 +20,8 @@ typedef struct dot_plan {
     int64_t ld_few, ld_many, stride_few, stride_many, stride_c;
     int64_t step_few, step_many;   /* of c */
     int bias_few, bias_many;       /* steps of bias: one is 1, the other 0 */
-    int accumulate, activation;
+    int accumulate;
+    epilogue end;
 } dot_plan;
 
 /* One step of k: lanes [v*VL, v*VL + n) of the accumulators. */
@@ -68,14 +69,14 @@ INLINE void dot_store(const dot_plan *p, real *c, int64_t r, int64_t j, const re
         vf y = v_load_n(sums, n);
         if (p->accumulate) y += v_load_n(c, n);
         if (bias) y += v_load_n(bias, n);
-        v_store_n(c, activation(p->activation, y), n);
+        v_store_n(c, finish(&p->end, c, y, n), n);
         return;
     }
     for (int i = 0; i < n; i++) {
         real y = sums[i];
         if (p->accumulate) y += c[i * p->step_many];
         if (bias) y += bias[i * p->bias_many];
-        c[i * p->step_many] = activation(p->activation, v_set1(y))[0];
+        c[i * p->step_many] = finish(&p->end, c + i * p->step_many, v_set1(y), 1)[0];
     }
 }
 

@@ -4,20 +4,6 @@ from numpy cimport ndarray, npy_intp
 
 include "_table.pxi"
 
-cdef extern from "fastdl.h" nogil:
-    enum:
-        FDL_NEG, FDL_ABS, FDL_EXP, FDL_LOG, FDL_SQRT, FDL_RSQRT, FDL_SQUARE, FDL_RECIPROCAL, FDL_TANH, FDL_SIGMOID
-        FDL_RELU, FDL_LEAKY_RELU, FDL_ELU, FDL_GELU, FDL_GELU_TANH, FDL_SILU, FDL_SOFTPLUS, FDL_ERF, FDL_SIGN
-        FDL_CLAMP, FDL_LOG1P, FDL_EXPM1
-        FDL_ADD, FDL_SUB, FDL_MUL, FDL_DIV, FDL_MAXIMUM, FDL_MINIMUM, FDL_POW, FDL_RSUB, FDL_RDIV, FDL_RPOW
-        FDL_EQ, FDL_NE, FDL_LT, FDL_LE, FDL_GT, FDL_GE
-        FDL_SUM, FDL_MEAN, FDL_MAX, FDL_MIN, FDL_PROD, FDL_SUMSQ
-        FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_TANH, FDL_ACT_SIGMOID, FDL_ACT_GELU
-        FDL_CHAIN_SUM, FDL_CHAIN_COPY, FDL_CHAIN_NEG, FDL_CHAIN_ABS, FDL_CHAIN_SIGN, FDL_CHAIN_EXP, FDL_CHAIN_EXPM1
-        FDL_CHAIN_LOG, FDL_CHAIN_LOG1P, FDL_CHAIN_TANH, FDL_CHAIN_SIGMOID, FDL_CHAIN_SOFTPLUS, FDL_CHAIN_ADD
-        FDL_CHAIN_SUB, FDL_CHAIN_MUL, FDL_CHAIN_DIV, FDL_CHAIN_WHERE_LT, FDL_CHAIN_WHERE_LE, FDL_CHAIN_WHERE_EQ
-        FDL_REDUCTION_NONE, FDL_REDUCTION_MEAN, FDL_REDUCTION_SUM
-
 # the chosen ISA's tables
 cdef const fdl_table *F32
 cdef const fdl_table *F64
@@ -28,6 +14,8 @@ cdef class Storage:
     cdef void *data
     cdef size_t nbytes
     cdef Py_ssize_t version
+    cdef bint exposed       # NumPy or others have a view, and may write without a new version
+    cdef object derived     # what an operator keeps for the next call with these values; checks `version`
 
 
 cdef ndarray empty_array(int ndim, npy_intp *shape, int typenum)

@@ -156,7 +156,9 @@ cdef Storage storage_of(ndarray a):
         if not isinstance(base, ndarray):
             break
         base = cnp.get_array_base(<ndarray> base)
-    return Storage.__new__(Storage)
+    cdef Storage foreign = Storage.__new__(Storage)
+    foreign.exposed = True
+    return foreign
 
 
 @cython.final

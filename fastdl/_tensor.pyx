@@ -437,6 +437,7 @@ cdef class Tensor:
         """A NumPy array that shares this tensor's memory."""
         if wants(self) and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        self.storage.exposed = True
         return self.a.view()
 
     def __array__(self, dtype=None, copy=None):

@@ -8,6 +8,7 @@ import pytest
 import fastdl
 from fastdl import _kernels
 from fastdl.nn import functional as F
+from fastdl.ops.matmul import linear_activation
 
 USABLE = [name for name, usable in _kernels.isas() if usable]
 LAYOUTS = ["nn", "nt", "tn", "tt"]
@@ -163,3 +164,83 @@ def test_second_derivatives():
             move[i, j] = step
             slope = (norm(base + move) - norm(base - move)) / (2 * step)
             assert abs(db.numpy()[i, j] - slope) < 1e-5 * max(1, abs(slope))
+
+
+ACTIVATIONS = {"relu": F.relu, "tanh": F.tanh, "sigmoid": F.sigmoid, "gelu": F.gelu,
+               "gelu_tanh": lambda z: F.gelu(z, approximate="tanh")}
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_linear_activation_has_the_bits_of_the_separate_operators(dtype, activation, has_bias):
+    rng = np.random.default_rng(7)
+    for m, n, k in [(2, 5, 20), (9, 40, 17), (33, 70, 600), (70, 130, 515), (100, 17, 33), (300, 20, 90)]:
+        arrays = [rng.standard_normal(s).astype(dtype) for s in ((m, k), (n, k), (n,))][: 2 + has_bias]
+        g, results = rng.standard_normal((m, n)).astype(dtype), []
+        for op in (lambda *t: linear_activation(*t, activation=activation), lambda *t: ACTIVATIONS[activation](F.linear(*t))):
+            tensors = [fastdl.tensor(v, requires_grad=True) for v in arrays]
+            out = op(*tensors)
+            out.backward(fastdl.tensor(g))
+            results.append([out.detach().numpy(), *[t.grad.numpy() for t in tensors]])
+        assert all(np.array_equal(x, y) for x, y in zip(*results, strict=True)), (m, n, k)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_linear_activation_has_second_derivatives(activation):
+    rng = np.random.default_rng(8)
+    tensors = [fastdl.tensor(rng.standard_normal(s), requires_grad=True) for s in ((3, 4), (5, 4), (5,))]
+    results = []
+    for out in (linear_activation(*tensors, activation=activation), ACTIVATIONS[activation](F.linear(*tensors))):
+        dx, dw, db = fastdl.autograd.grad((out * out).sum(), tensors, create_graph=True)
+        again = fastdl.autograd.grad((dx * dx).sum() + (dw ** 3).sum() + db.sum(), tensors)
+        results.append([t.numpy() for t in again])
+    assert all(np.allclose(x, y, rtol=1e-10, atol=1e-10) for x, y in zip(*results, strict=True))
+
+
+def test_bias_gradient_is_exact_and_does_not_depend_on_threads_or_isa():
+    rng = np.random.default_rng(9)
+    x, w, b = whole(rng, np.float32, 1100, 70), whole(rng, np.float32, 130, 70), whole(rng, np.float32, 130)
+    for g, exact in [(whole(rng, np.float32, 1100, 130), True), (rng.standard_normal((1100, 130), dtype=np.float32), False)]:
+        found = []
+        for isa in [name for name in USABLE if name != "base"] or ["base"]:
+            for threads in (1, 2):
+                with on(isa, threads):
+                    tensors = [fastdl.tensor(v, requires_grad=True) for v in (x, w, b)]
+                    F.linear(*tensors).backward(fastdl.tensor(g))
+                    found.append(tensors[2].grad.numpy())
+        assert all(np.array_equal(v, found[0]) for v in found)
+        assert not exact or np.array_equal(found[0], g.sum(0))
+        np.testing.assert_allclose(found[0], g.sum(0, dtype=np.float64), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("m", [8, 9, 63, 64, 1024, 1025])
+def test_a_kept_packed_weight_changes_no_bit_and_is_dropped_by_writes(m):
+    rng = np.random.default_rng(10)
+    x, w = fastdl.tensor(rng.standard_normal((m, 90), np.float32)), fastdl.tensor(rng.standard_normal((70, 90), np.float32))
+    first = F.linear(x, w).numpy()
+    for _ in range(3):
+        assert np.array_equal(F.linear(x, w).numpy(), first)
+    w.mul_(2.0)
+    for _ in range(3):
+        assert np.array_equal(F.linear(x, w).numpy(), 2 * first)
+    w.data[0] = 0
+    assert (F.linear(x, w).numpy()[:, 0] == 0).all()
+    F.linear(x, w)
+    w.numpy()[1] = 0  # NumPy's writes bump no version
+    assert (F.linear(x, w).numpy()[:, 1] == 0).all()
+    for isa in USABLE:
+        with on(isa):
+            assert (F.linear(x, w).numpy()[:, :2] == 0).all()
+
+
+def test_a_kept_packed_weight_is_counted_and_freed_with_its_tensor():
+    x, w = fastdl.randn(64, 784), fastdl.randn(256, 784)
+    before = fastdl.memory.stats()["live_bytes"]
+    F.linear(x, w)
+    F.linear(x, w)
+    kept = fastdl.memory.stats()["live_bytes"]
+    assert kept - before >= w.nbytes
+    nbytes = w.nbytes
+    del w
+    assert kept - fastdl.memory.stats()["live_bytes"] >= 2 * nbytes

@@ -3,14 +3,18 @@
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
-from .._kernels cimport FDL_ACT_NONE, Scratch, fdl_matmul_args, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, operators,
-                        own_array, register, wants, wrap)
+from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_SIGMOID, FDL_ACT_TANH,
+                         FDL_GELU, FDL_GELU_TANH, FDL_RELU, FDL_SIGMOID, FDL_TANH, Scratch, Storage, fdl_matmul_args,
+                         fdl_table, scratch)
+from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
+                        operators, own_array, register, set_grad, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
+from .elementwise cimport unary
 
 cnp.import_array()
 
@@ -51,11 +55,23 @@ cdef bint describe(Tensor x, bint trans, Matrices *m) noexcept:
     return True
 
 
+cdef struct Extras:
+    # what a product may do besides, as in fdl_matmul_args; all 0: nothing
+    int activation
+    void *pre
+    void *row_sums
+    bint keep           # b is a weight: keep its packed form for the next product with the same values
+
+
 cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias):
     """a b (+ bias over the columns) for stacks of matrices whose sizes fit, broadcast over the stack. Not recorded.
 
     trans_a, trans_b: the transpose of the last two dimensions instead.
     """
+    return product_with(a, trans_a, b, trans_b, bias, NULL)
+
+
+cdef Tensor product_with(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias, Extras *extras):
     cdef int typenum = cnp.PyArray_TYPE(a.a), dims = 0, i, j, k
     cdef const fdl_table *K = kernels(typenum)
     cdef Matrices x
@@ -66,7 +82,7 @@ cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias)
     cdef int64_t sy[MAX_DIMS]
     cdef int64_t at[MAX_DIMS]
     cdef int64_t count = 1, item = cnp.PyArray_ITEMSIZE(a.a), step, size
-    cdef Scratch work = None
+    cdef Scratch work = None, packed = None
     cdef Tensor out
     if not describe(a, trans_a, &x):
         a = contiguous(a)
@@ -83,10 +99,11 @@ cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias)
         at[i] = 0
     shape[dims], shape[dims + 1] = x.rows, y.cols
     out = empty(dims + 2, shape, typenum)
+    memset(&args, 0, sizeof(args))
     args.c, args.a, args.b = cnp.PyArray_DATA(out.a), x.data, y.data
     args.bias = NULL if bias is None else cnp.PyArray_DATA(bias.a)
     args.m, args.n, args.k, args.lda, args.ldb, args.ldc = x.rows, y.cols, x.cols, x.ld, y.ld, max(y.cols, 1)
-    args.trans_a, args.trans_b, args.accumulate, args.activation = x.trans, y.trans, 0, FDL_ACT_NONE
+    args.trans_a, args.trans_b = x.trans, y.trans
     args.batch, args.stride_a, args.stride_b, args.stride_c = 1, 0, 0, x.rows * y.cols
     # the kernel walks one batch dimension: join those that step evenly, loop over the others
     while (dims > 1 and sx[dims - 2] == sx[dims - 1] * shape[dims - 1]
@@ -98,9 +115,14 @@ cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias)
         args.batch, args.stride_a, args.stride_b = shape[dims - 1], sx[dims - 1], sy[dims - 1]
         for i in range(dims - 1):
             count *= shape[i]
+    if extras != NULL:
+        args.activation, args.pre, args.row_sums = extras.activation, extras.pre, extras.row_sums
+        if extras.keep and not b.storage.exposed:
+            packed = packed_weight(K, b.storage, &args)
+            if packed is not None:
+                args.packed_b = packed.data
     step = args.batch * args.stride_c
     size = K.matmul_scratch(&args)
-    args.scratch = NULL
     if size:
         work = scratch(size)
         args.scratch = work.data
@@ -122,6 +144,38 @@ cdef Tensor product(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor bias)
                 args.a = <const char *> args.a - sx[i] * shape[i] * item
                 args.b = <const char *> args.b - sy[i] * shape[i] * item
     return out
+
+
+# Packed weights ---------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class PackedWeight:
+    """The packed form of a weight, kept on its Storage: freed with it, of no use after any in-place write."""
+    cdef Scratch form           # None until the second product with the same values: it costs a pass over them
+    cdef const void *b
+    cdef const fdl_table *K
+    cdef Py_ssize_t version
+    cdef int64_t n, k, ldb
+
+
+cdef Scratch packed_weight(const fdl_table *K, Storage storage, fdl_matmul_args *args):
+    """The packed form of args.b, which lies in `storage`; None where there is none."""
+    cdef int64_t size = K.matmul_packed_size(args)
+    cdef PackedWeight kept
+    if size == 0:
+        return None
+    kept = storage.derived
+    if (kept is None or kept.version != storage.version or kept.b != args.b or kept.K != K or kept.n != args.n
+            or kept.k != args.k or kept.ldb != args.ldb):
+        kept = PackedWeight.__new__(PackedWeight)
+        kept.b, kept.K, kept.version = args.b, K, storage.version
+        kept.n, kept.k, kept.ldb = args.n, args.k, args.ldb
+        storage.derived = kept
+    elif kept.form is None:
+        kept.form = scratch(size)
+        with nogil:
+            K.matmul_pack(args, kept.form.data)
+    return kept.form
 
 
 cdef int same_type(str op, Tensor a, Tensor b) except -1:
@@ -208,27 +262,42 @@ cdef Tensor matmul_(Tensor a, Tensor b):
 cdef class AddmmBackward0(Node):
     """out = x W^T + b:  dx = g W,  dW = g^T x,  db = g summed over rows"""
     cdef object apply(self, Tensor g):
-        cdef Tensor x = self.saved(0), weight = self.saved(1), dx = None, dw = None, db = None
-        if grad_enabled():
-            if self.edges[0] is not None:
-                dx = matmul_(g, weight)
-            if self.edges[1] is not None:
-                dw = matmul_(g.mT, x)
-        else:
-            if self.edges[0] is not None:
-                dx = product(g, False, weight, False, None)
-            if self.edges[1] is not None:
-                dw = product(g, True, x, False, None)
-        if len(self.edges) > 2 and self.edges[2] is not None:
-            db = sum_to(g, (cnp.PyArray_DIMS(g.a)[1],))
-        return (dx, dw, db) if len(self.edges) > 2 else (dx, dw)
+        return linear_grads(g, self.saved(0), self.saved(1), self.edges)
+
+
+cdef object linear_grads(Tensor g, Tensor x, Tensor weight, tuple edges):
+    """Gradients of x W^T (+ b) for those of (x, W, b) that have an edge; recorded when recording is on."""
+    cdef Tensor dx = None, dw = None, db = None
+    cdef bint has_bias = len(edges) > 2
+    cdef Extras extras
+    if grad_enabled():
+        if edges[0] is not None:
+            dx = matmul_(g, weight)
+        if edges[1] is not None:
+            dw = matmul_(g.mT, x)
+    else:
+        if edges[0] is not None:
+            dx = product(g, False, weight, False, None)
+        if edges[1] is not None:
+            memset(&extras, 0, sizeof(extras))
+            if has_bias and edges[2] is not None:
+                db = empty(1, &cnp.PyArray_DIMS(g.a)[1], cnp.PyArray_TYPE(g.a))
+                extras.row_sums = cnp.PyArray_DATA(db.a)
+            dw = product_with(g, True, x, False, None, &extras)
+    if has_bias and edges[2] is not None and db is None:
+        db = sum_to(g, (cnp.PyArray_DIMS(g.a)[1],))
+    return (dx, dw, db) if has_bias else (dx, dw)
 
 
 cdef Tensor linear_rows(Tensor x, Tensor weight, Tensor bias):
     """The same for a matrix x."""
-    cdef Tensor out = product(x, False, weight, True, None if bias is None else contiguous(bias))
+    cdef bint record = grad_enabled() and (wants(x) or wants(weight) or (bias is not None and wants(bias)))
+    cdef Extras extras
+    memset(&extras, 0, sizeof(extras))
+    extras.keep = not record
+    cdef Tensor out = product_with(x, False, weight, True, None if bias is None else contiguous(bias), &extras)
     cdef AddmmBackward0 node
-    if grad_enabled() and (wants(x) or wants(weight) or (bias is not None and wants(bias))):
+    if record:
         node = AddmmBackward0.__new__(AddmmBackward0)
         if wants(weight):
             node.save(0, x)
@@ -238,9 +307,8 @@ cdef Tensor linear_rows(Tensor x, Tensor weight, Tensor bias):
     return out
 
 
-cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
+cdef int check_linear(Tensor x, Tensor weight, Tensor bias) except -1:
     cdef int n = cnp.PyArray_NDIM(x.a), nw = cnp.PyArray_NDIM(weight.a)
-    cdef tuple shape
     if nw not in (1, 2) or n == 0 or cnp.PyArray_DIMS(x.a)[n - 1] != cnp.PyArray_DIMS(weight.a)[nw - 1]:
         raise RuntimeError(f"[linear] the input's last dimension must be the weight's number of columns: input "
                            f"{shape_of(x)}, weight {shape_of(weight)}")
@@ -248,13 +316,20 @@ cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
         raise RuntimeError(f"[linear] bias must have one entry per row of the weight: weight {shape_of(weight)}, bias "
                            f"{shape_of(bias)}")
     same_type("linear", x, weight)
+    if bias is not None and is_fast(cnp.PyArray_TYPE(x.a)) and cnp.PyArray_NDIM(weight.a) == 2:
+        same_type("linear", x, bias)
+    return 0
+
+
+cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
+    cdef int n = cnp.PyArray_NDIM(x.a)
+    cdef tuple shape
+    check_linear(x, weight, bias)
     if cnp.PyArray_NDIM(weight.a) == 1 or not is_fast(cnp.PyArray_TYPE(x.a)):
         out = matmul_(x, weight.mT if cnp.PyArray_NDIM(weight.a) == 2 else weight)
         return out if bias is None else out + bias
-    if bias is not None:
-        same_type("linear", x, bias)
-        if cnp.PyArray_NDIM(bias.a) == 0:
-            bias = expand_to(bias, shape_of(weight)[:-1])
+    if bias is not None and cnp.PyArray_NDIM(bias.a) == 0:
+        bias = expand_to(bias, shape_of(weight)[:-1])
     if n == 2:
         return linear_rows(x, weight, bias)
     shape = shape_of(x)
@@ -263,6 +338,93 @@ cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
         rows *= size
     out = linear_rows(x.reshape(rows, shape[n - 1]), weight, bias)
     return out.reshape(shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
+
+
+# linear with an activation ------------------------------------------------------------------------------------------
+
+# name -> (of the product's end, of the element-wise kernels)
+cdef dict ACTIVATIONS = {"relu": (FDL_ACT_RELU, FDL_RELU), "tanh": (FDL_ACT_TANH, FDL_TANH),
+                         "sigmoid": (FDL_ACT_SIGMOID, FDL_SIGMOID), "gelu": (FDL_ACT_GELU, FDL_GELU),
+                         "gelu_tanh": (FDL_ACT_GELU_TANH, FDL_GELU_TANH)}
+
+
+@cython.final
+cdef class LinearActivationBackward0(Node):
+    """out = f(z), z = x W^T + b:  dz = dout f'(z), then as linear. Saves z for gelu, else out."""
+    cdef int op
+    cdef bint has_bias
+
+    cdef object apply(self, Tensor g):
+        cdef Tensor x = self.saved(0), weight = self.saved(1), bias = None, saved, dz
+        cdef const fdl_table *K
+        if grad_enabled():  # through the separate operators
+            bias = self.saved(3) if self.has_bias else None
+            return self.recorded(g, x, weight, bias)
+        saved, g = self.saved(2), contiguous(g)
+        dz = empty_like(saved, cnp.PyArray_TYPE(saved.a))
+        K = kernels(cnp.PyArray_TYPE(saved.a))
+        with nogil:
+            K.unary_bwd(self.op, cnp.PyArray_DATA(dz.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(saved.a),
+                        cnp.PyArray_SIZE(saved.a), 0, 0)
+        return linear_grads(dz, x, weight, self.edges)
+
+    cdef object recorded(self, Tensor g, Tensor x, Tensor weight, Tensor bias):
+        # the derivative by z of sum(f(z) g) is differentiable in z and g: the engine's own formula for f
+        cdef Tensor z = linear_(x, weight, bias), y = unary(self.op, z, 0, 0)
+        return linear_grads(y.node.apply(g), x, weight, self.edges)
+
+
+cdef Tensor linear_activation_(Tensor x, Tensor weight, Tensor bias, str activation):
+    """activation(x weight^T + bias) for a matrix x, recorded; the caller has checked sizes and types."""
+    cdef bint record = grad_enabled() and (wants(x) or wants(weight) or (bias is not None and wants(bias)))
+    cdef LinearActivationBackward0 node
+    cdef Tensor z = None, out
+    cdef Extras extras
+    cdef npy_intp shape[2]
+    kind, op = ACTIVATIONS[activation]
+    memset(&extras, 0, sizeof(extras))
+    extras.activation, extras.keep = kind, not record
+    if record and (op == FDL_GELU or op == FDL_GELU_TANH):
+        shape[0], shape[1] = cnp.PyArray_DIMS(x.a)[0], cnp.PyArray_DIMS(weight.a)[0]
+        z = empty(2, shape, cnp.PyArray_TYPE(x.a))
+        extras.pre = cnp.PyArray_DATA(z.a)
+    out = product_with(x, False, weight, True, None if bias is None else contiguous(bias), &extras)
+    if record:
+        node = LinearActivationBackward0.__new__(LinearActivationBackward0)
+        node.op, node.has_bias = op, bias is not None
+        node.save(0, x)
+        node.save(1, weight)
+        if z is None:
+            node.save_output(2, out)
+        else:
+            node.save(2, z)
+        if bias is not None:
+            node.save(3, bias)
+        attach(out, node, (edge(x), edge(weight)) if bias is None else (edge(x), edge(weight), edge(bias)))
+    return out
+
+
+def linear_activation(Tensor input, Tensor weight, Tensor bias=None, str activation="relu"):
+    """activation(input weight^T + bias) in one pass; for layers of fastdl.
+
+    activation: "relu", "tanh", "sigmoid", "gelu" or "gelu_tanh". Sizes, types and errors as linear's.
+    """
+    cdef int n = cnp.PyArray_NDIM(input.a)
+    cdef tuple shape
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"[linear_activation] activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    if (n == 0 or cnp.PyArray_NDIM(weight.a) != 2 or not is_fast(cnp.PyArray_TYPE(input.a))
+            or bias is not None and cnp.PyArray_NDIM(bias.a) != 1):
+        return unary(ACTIVATIONS[activation][1], linear_(input, weight, bias), 0, 0)
+    check_linear(input, weight, bias)
+    if n == 2:
+        return linear_activation_(input, weight, bias, activation)
+    shape = shape_of(input)
+    rows = 1
+    for size in shape[:n - 1]:
+        rows *= size
+    return linear_activation_(input.reshape(rows, shape[n - 1]), weight, bias, activation).reshape(
+        shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
 
 
 # Python's names ---------------------------------------------------------------------------------------------------
