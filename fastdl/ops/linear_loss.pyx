@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 from numpy cimport npy_intp
 
-from .._kernels cimport (FDL_ACT_NONE, FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_SUM, Scratch,
+from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_SUM, Scratch,
                          fdl_matmul_args, fdl_table, scratch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
                         wants)
@@ -74,10 +74,10 @@ cdef fdl_matmul_args product(void *c, const void *a, bint trans_a, const void *b
                              int64_t k, bint accumulate) noexcept:
     """c [m, n] (+)= op(a) [m, k] op(b) [k, n], all contiguous"""
     cdef fdl_matmul_args args
-    args.c, args.a, args.b, args.bias, args.scratch = c, a, b, NULL, NULL
+    memset(&args, 0, sizeof(args))
+    args.c, args.a, args.b = c, a, b
     args.m, args.n, args.k, args.lda, args.ldb, args.ldc = m, n, k, m if trans_a else k, k if trans_b else n, n
-    args.trans_a, args.trans_b, args.accumulate, args.activation = trans_a, trans_b, accumulate, FDL_ACT_NONE
-    args.batch, args.stride_a, args.stride_b, args.stride_c = 1, 0, 0, 0
+    args.trans_a, args.trans_b, args.accumulate, args.batch = trans_a, trans_b, accumulate, 1
     return args
 
 
