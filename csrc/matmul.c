@@ -97,7 +97,9 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     int group_cols = p->pack_a ? MATMUL_GROUP_COLS_PACKED : MATMUL_GROUP_COLS;
     int64_t group = min_i64(group_cols / TILE_COLS, p->panels), wanted = 4 * (int64_t)fdl_num_threads();
     while (group > 1 && p->batch * p->row_tiles * ceil_div(p->panels, group) < wanted) group--;
-    if (p->pack_b && p->panels >= fdl_num_threads()) group = min_i64(group, p->panels / fdl_num_threads());
+    /* threads that share a group would each pack all of its columns; threads that do not, all row tiles */
+    if (p->pack_b && p->panels >= fdl_num_threads() && (!p->pack_a || p->n >= p->m))
+        group = min_i64(group, p->panels / fdl_num_threads());
     p->groups = ceil_div(p->panels, group);
     p->group = (int)ceil_div(p->panels, p->groups);
     p->packed_tile = p->k_block * (p->tile_rows + (p->tall_tiles > 0)) + TILE_ROWS_MAX;
@@ -397,7 +399,8 @@ void FDL_FN(matmul)(const fdl_matmul_args *args) {
         return;
     }
     if (p.scratch) { /* every piece packs again: few pieces, whole groups where these are fair shares */
-        int64_t pieces = p.batch * p.groups % fdl_num_threads() ? 2 * fdl_num_threads() : fdl_num_threads();
+        int64_t pieces = 2 * fdl_num_threads(), groups = p.batch * p.groups;
+        if (groups % pieces && groups % fdl_num_threads() == 0) pieces = fdl_num_threads();
         if (grain < units / pieces) grain = units / pieces;
     }
     fdl_parallel_for(units, grain, product_range, &p);
