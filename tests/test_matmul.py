@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from fastdl.ops.matmul import linear_activation
+from fastdl.ops.matmul import linear_activation, linear_residual
 
 import fastdl
 from fastdl import _kernels
@@ -16,7 +16,7 @@ DTYPES = [np.float32, np.float64]
 
 # (m, n, k) on both sides of each threshold: k blocks of 512, packing, scalar products up to 8 rows, threads
 BLOCKED = [(9, 9, 511), (9, 17, 512), (10, 9, 513), (33, 70, 1025), (300, 5, 600), (5, 300, 600), (48, 1100, 90),
-           (150, 1030, 70), (47, 1030, 300), (130, 1500, 1300)]
+           (150, 1030, 70), (47, 1030, 300), (130, 1500, 1300), (7, 130, 20000), (300, 200, 900)]
 VARIED = [(1, 2048, 512), (2048, 1, 512), (1, 512, 2048), (4, 900, 300), (8, 700, 300), (9, 700, 300), (13, 200, 64),
           (28, 256, 1120), (32, 1024, 256), (64, 300, 257), (300, 64, 1100), (200, 330, 700), (1120, 28, 256)]
 
@@ -197,6 +197,23 @@ def test_linear_activation_has_second_derivatives(activation):
         again = fastdl.autograd.grad((dx * dx).sum() + (dw ** 3).sum() + db.sum(), tensors)
         results.append([t.numpy() for t in again])
     assert all(np.allclose(x, y, rtol=1e-10, atol=1e-10) for x, y in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_linear_residual_has_the_bits_of_the_separate_operators(dtype, has_bias):
+    rng = np.random.default_rng(11)
+    for *rows, n, k in [(2, 5, 20), (9, 40, 17), (3, 5, 70, 600), (70, 130, 515), (300, 20, 90)]:
+        arrays = [rng.standard_normal(s).astype(dtype) for s in ((*rows, k), (n, k), (*rows, n), (n,))][: 3 + has_bias]
+        results = []
+        for fused in (True, False):
+            x, w, r, *b = tensors = [fastdl.tensor(v, requires_grad=True) for v in arrays]
+            out = linear_residual(x, w, *(b or [None]), r) if fused else F.linear(x, w, *b) + r
+            (out * out).sum().backward()
+            with fastdl.no_grad():
+                again = linear_residual(x, w, *(b or [None]), r)
+            results.append([out.detach().numpy(), again.numpy(), *[t.grad.numpy() for t in tensors]])
+        assert all(np.array_equal(x, y) for x, y in zip(*results, strict=True)), (rows, n, k)
 
 
 def test_bias_gradient_is_exact_and_does_not_depend_on_threads_or_isa():

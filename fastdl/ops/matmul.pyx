@@ -8,11 +8,11 @@ from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
-from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_SIGMOID, FDL_ACT_TANH,
+from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_RELU, FDL_ACT_SIGMOID, FDL_ACT_TANH,
                          FDL_GELU, FDL_GELU_TANH, FDL_RELU, FDL_SIGMOID, FDL_TANH, Scratch, Storage, fdl_matmul_args,
                          fdl_table, scratch)
-from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
-                        operators, own_array, register, set_grad, wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
+                        operators, own_array, register, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
 from .elementwise cimport unary
 
@@ -60,6 +60,7 @@ cdef struct Extras:
     int activation
     void *pre
     void *row_sums
+    void *residual
     bint keep           # b is a weight: keep its packed form for the next product with the same values
 
 
@@ -117,6 +118,7 @@ cdef Tensor product_with(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor 
             count *= shape[i]
     if extras != NULL:
         args.activation, args.pre, args.row_sums = extras.activation, extras.pre, extras.row_sums
+        args.residual = extras.residual
         if extras.keep and not b.storage.exposed:
             packed = packed_weight(K, b.storage, &args)
             if packed is not None:
@@ -425,6 +427,53 @@ def linear_activation(Tensor input, Tensor weight, Tensor bias=None, str activat
         rows *= size
     return linear_activation_(input.reshape(rows, shape[n - 1]), weight, bias, activation).reshape(
         shape[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],))
+
+
+@cython.final
+cdef class LinearResidualBackward0(Node):
+    """out = x W^T + b + residual:  as linear, and dresidual = dout"""
+    cdef object apply(self, Tensor g):
+        return (*linear_grads(g, self.saved(0), self.saved(1), self.edges[:3]), g)
+
+
+def linear_residual(Tensor input, Tensor weight, Tensor bias=None, Tensor residual=None):
+    """input weight^T + bias + residual in one pass; for layers of fastdl. residual has the result's shape.
+
+    Sizes, types and errors as linear's; a residual of another shape is broadcast.
+    """
+    cdef int n = cnp.PyArray_NDIM(input.a)
+    cdef int64_t rows = 1, size
+    cdef bint record
+    cdef tuple shape
+    cdef Extras extras
+    cdef Tensor out, x, kept
+    cdef LinearResidualBackward0 node
+    if residual is None:
+        return linear_(input, weight, bias)
+    if (n == 0 or cnp.PyArray_NDIM(weight.a) != 2 or not is_fast(cnp.PyArray_TYPE(input.a))
+            or bias is not None and cnp.PyArray_NDIM(bias.a) != 1
+            or cnp.PyArray_TYPE(residual.a) != cnp.PyArray_TYPE(input.a)
+            or shape_of(residual) != shape_of(input)[:n - 1] + (cnp.PyArray_DIMS(weight.a)[0],)):
+        return linear_(input, weight, bias) + residual
+    check_linear(input, weight, bias)
+    shape = shape_of(residual)
+    for size in shape[:n - 1]:
+        rows *= size
+    x = input if n == 2 else input.reshape(rows, cnp.PyArray_DIMS(input.a)[n - 1])
+    residual = residual if n == 2 else residual.reshape(rows, shape[n - 1])
+    record = grad_enabled() and (wants(x) or wants(weight) or wants(residual) or (bias is not None and wants(bias)))
+    kept = contiguous(residual)
+    memset(&extras, 0, sizeof(extras))
+    extras.keep, extras.residual = not record, cnp.PyArray_DATA(kept.a)
+    out = product_with(x, False, weight, True, None if bias is None else contiguous(bias), &extras)
+    if record:
+        node = LinearResidualBackward0.__new__(LinearResidualBackward0)
+        if wants(weight):
+            node.save(0, x)
+        if wants(x):
+            node.save(1, weight)
+        attach(out, node, (edge(x), edge(weight), None if bias is None else edge(bias), edge(residual)))
+    return out if n == 2 else out.reshape(shape)
 
 
 # Python's names ---------------------------------------------------------------------------------------------------
