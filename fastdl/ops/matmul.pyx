@@ -164,6 +164,7 @@ cdef Scratch packed_weight(const fdl_table *K, Storage storage, fdl_matmul_args 
     """The packed form of args.b, which lies in `storage`; None where there is none."""
     cdef int64_t size = K.matmul_packed_size(args)
     cdef PackedWeight kept
+    cdef Scratch form
     if size == 0:
         return None
     kept = storage.derived
@@ -174,9 +175,10 @@ cdef Scratch packed_weight(const fdl_table *K, Storage storage, fdl_matmul_args 
         kept.n, kept.k, kept.ldb = args.n, args.k, args.ldb
         storage.derived = kept
     elif kept.form is None:
-        kept.form = scratch(size)
+        form = scratch(size)
         with nogil:
-            K.matmul_pack(args, kept.form.data)
+            K.matmul_pack(args, form.data)
+        kept.form = form  # whole: other threads may see it from here on
     return kept.form
 
 
