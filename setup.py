@@ -25,11 +25,14 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 ISAS = {
     "avx512": (["-march=x86-64-v4", "-mprefer-vector-width=512"], 4),
     "avx2": (["-march=x86-64-v3"], 3),
-    "base": (["-O2"], 0),  # of old machines only: a third smaller than -O3
+    "base": ([], 0),
 }
 if not X86:
-    ISAS = {"base": ([], 0)}  # aarch64: NEON is part of the base
-DTYPES = {"f32": ([], []), "f64": ([("FDL_F64", None)], ["-O2"])}  # macros, flags; -O3 makes double a sixth larger
+    ISAS = {"base": ISAS["base"]}  # aarch64: NEON is part of the base
+DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
+# Double, and the base of x86, which only old machines use, are compiled for size, a third less at the same speed,
+# except for register tiles, which -Os spills.
+TILED = ["matmul.c", "recurrent.c", "attention.c", "conv.c", "conv_weight.c"]
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
@@ -38,7 +41,7 @@ C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-c
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0",
            *NO_UNWIND]
 # Modules that every operator goes through; the others are compiled for size: a fifth smaller, a call 0.1 us slower.
-HOT = ("_kernels", "_tensor", "common", "elementwise", "matmul")
+HOT = ("_kernels", "_tensor", "common", "elementwise")
 CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0",
                 *NO_UNWIND]
 # no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler. Segments need no pages of their own.
@@ -110,8 +113,13 @@ class BuildExt(build_ext):
         headers = [*csrc.glob("*.h"), csrc / "kernels.def", temp / "isa.def", Path(__file__)]
         kernels = sorted(p.name for p in csrc.glob("*.c") if p.name not in ONCE)
         jobs = [(name, temp / "once", [], []) for name in ONCE]
-        jobs += [(name, temp / f"{dtype}_{isa}", flags + more, [("FDL_ISA", isa), *macros])
-                 for isa, (flags, _) in isas.items() for dtype, (macros, more) in DTYPES.items() for name in kernels]
+
+        def size_flags(isa, dtype, name):
+            small = dtype == "f64" or (isa == "base" and X86)
+            return ["-O2" if name in TILED else "-Os"] if small else []
+
+        jobs += [(name, temp / f"{dtype}_{isa}", flags + size_flags(isa, dtype, name), [("FDL_ISA", isa), *macros])
+                 for isa, (flags, _) in isas.items() for dtype, macros in DTYPES.items() for name in kernels]
         newest_header = max(p.stat().st_mtime for p in headers)
 
         def compile_one(job):

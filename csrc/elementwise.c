@@ -12,7 +12,8 @@ enum {
     MAX_DIMS = 32,
     BLOCK = 1024,         /* elements of a unit of work */
     GRAIN_CHEAP = 32768,  /* elements per thread at least: about 5 us of arithmetic from L2 */
-    GRAIN_MATH = 8192     /* the same for exp and its kin */
+    GRAIN_MATH = 8192,    /* the same for exp and its kin */
+    SHORT_ROW = 256       /* elements up to which a copy is quicker than the call of memcpy */
 };
 
 /* Walking up to 4 operands ----------------------------------------------------------------------------------- */
@@ -489,8 +490,17 @@ void FDL_FN(where)(real *out, const uint8_t *cond, const int64_t *sc, const real
 static void copy_row(const walk *w, char *const *ptr, int64_t n) {
     int last = w->ndim - 1;
     int64_t so = w->stride[0][last], sx = w->stride[1][last];
-    if (so == sizeof(real) && sx == sizeof(real)) memcpy(ptr[0], ptr[1], n * sizeof(real));
-    else
+    if (so == sizeof(real) && sx == sizeof(real)) {
+        real *out = (real *)ptr[0];
+        const real *x = (const real *)ptr[1];
+        int64_t i = 0;
+        if (n > SHORT_ROW) {
+            memcpy(out, x, n * sizeof(real));
+            return;
+        }
+        for (; i + VL <= n; i += VL) v_store(out + i, v_load(x + i));
+        if (i < n) v_store_n(out + i, v_load_n(x + i, n - i), n - i);
+    } else
         for (int64_t i = 0; i < n; i++) *(real *)(ptr[0] + i * so) = *(const real *)(ptr[1] + i * sx);
 }
 

@@ -11,9 +11,9 @@ from .. import _types
 
 from .._kernels cimport fdl_table
 from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, contiguous,
-                        copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
+                        check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
                         register, view_of, wants, wrap)
-from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, sum_to, to_type
+from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, strided, sum_to, to_type
 
 cnp.import_array()
 
@@ -41,13 +41,46 @@ cdef class ViewBackward(Node):
 
 
 cdef ndarray view_shape(ndarray a, tuple shape):
-    """A view of `a` with another shape, None if its strides allow none."""
-    cdef ndarray v = a.view()
-    try:
-        (<object> v).shape = shape
-    except AttributeError:
-        return None
-    return v
+    """A view of `a` with another shape of as many elements, None if its strides allow none.
+
+    Old and new dimensions are matched in groups of as many elements; the old ones of a group must step evenly.
+    """
+    cdef npy_intp old[32]
+    cdef npy_intp steps[32]
+    cdef npy_intp dims[32]
+    cdef npy_intp strides[32]
+    cdef npy_intp wide, narrow_, step
+    cdef int i, k, n = 0, ndim = <int> len(shape), at = 0, end
+    check_dims(ndim)
+    if cnp.PyArray_SIZE(a) == 0:
+        return (<object> a).reshape(shape)
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIMS(a)[i] != 1:
+            old[n], steps[n] = cnp.PyArray_DIMS(a)[i], cnp.PyArray_STRIDES(a)[i]
+            n += 1
+    for i in range(ndim):
+        dims[i] = shape[i]
+    i = 0
+    while i < n:
+        wide, narrow_, end = old[i], dims[at], at + 1
+        i += 1
+        while wide != narrow_:
+            if wide < narrow_:
+                if steps[i - 1] != old[i] * steps[i]:
+                    return None
+                wide *= old[i]
+                i += 1
+            else:
+                narrow_ *= dims[end]
+                end += 1
+        step = steps[i - 1]
+        for k in range(end - 1, at - 1, -1):
+            strides[k] = step
+            step *= dims[k]
+        at = end
+    for k in range(at, ndim):
+        strides[k] = cnp.PyArray_ITEMSIZE(a)
+    return strided(a, ndim, dims, strides)
 
 
 cdef Tensor reshaped(Tensor x, tuple shape, str title):
