@@ -7,9 +7,6 @@
 #include "philox.h"
 #include "vecmath.h"
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t whole_lanes(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 /* the LANES partial results of a sum down to VL, by v_hsum's tree: v_hsum_each does the rest */
 INLINE vf joined(vf sum[NV]) {
@@ -17,7 +14,6 @@ INLINE vf joined(vf sum[NV]) {
         UNROLL for (int k = 0; k < half; k++) sum[k] += sum[k + half];
     return sum[0];
 }
-INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
 
 /* Masks ---------------------------------------------------------------------------------------------------------- */
 

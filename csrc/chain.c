@@ -11,8 +11,6 @@ enum {
     OPERANDS = FDL_CHAIN_REGISTERS + FDL_CHAIN_INPUTS + FDL_CHAIN_OUTPUTS + FDL_CHAIN_CONSTANTS
 };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Where each operand's elements of this tile are; mask: -1, or 0 where one vector holds them all. */
 typedef struct operands {
     real *at[OPERANDS];

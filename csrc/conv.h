@@ -30,9 +30,6 @@ enum {
 #define FOR_6_ROWS(DO, vecs) DO(1, vecs) DO(2, vecs) DO(3, vecs) DO(4, vecs) DO(5, vecs) DO(6, vecs)
 #define FOR_8_ROWS(DO, vecs) FOR_6_ROWS(DO, vecs) DO(7, vecs) DO(8, vecs)
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-INLINE int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); } /* b > 0 */
 INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 INLINE int64_t align16(int64_t elements) { return (elements + 15) / 16 * 16; }
 INLINE void zero(real *out, int64_t n) {

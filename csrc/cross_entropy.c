@@ -15,8 +15,6 @@ enum {
 /* what a target is: a class; a class, smoothed; a distribution */
 enum { CLASS, SMOOTH, SOFT };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* All that is the same for every row. */
 typedef struct ce_args {
     real *row_loss; /* [N, inner] */
@@ -42,7 +40,6 @@ typedef struct ce_rows {
     int ignored[LANES];
 } ce_rows;
 
-INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
 INLINE vf load(const real *p, int width) { return width == VL ? v_load(p) : v_load_n(p, width); }
 INLINE void store(real *p, vf x, int width) {
     if (width == VL) v_store(p, x);

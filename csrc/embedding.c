@@ -8,8 +8,6 @@ enum {
     SUM_VECTORS = 8           /* vectors of a row summed in registers at a time */
 };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 INLINE void prefetch_row(const real *row, int64_t d) {
     int64_t bytes = min_i64(d * (int64_t)sizeof(real), PREFETCH_BYTES);
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)row + i);

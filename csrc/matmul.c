@@ -35,8 +35,6 @@ typedef struct plan {
     int pack_a, pack_b, swapped, accumulate;
 } plan;
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t panel_start(const plan *p, int64_t j) { return (j * p->panel_vecs + min_i64(j, p->wide_panels)) * VL; }
 INLINE int64_t tile_start(const plan *p, int64_t i) { return i * p->tile_rows + min_i64(i, p->tall_tiles); }
 

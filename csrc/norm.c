@@ -18,8 +18,6 @@ enum {
     ROW_COST = 16    /* what a row costs beside its elements, in elements */
 };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
 INLINE vf load(const real *p, int width) { return width == VL ? v_load(p) : v_load_n(p, width); }
 INLINE void store(real *p, vf x, int width) {
     if (width == VL) v_store(p, x);

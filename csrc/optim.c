@@ -25,8 +25,6 @@ typedef struct array_list {
     const void *args;
 } array_list;
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t block_count(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 /* blocks [begin, end) of the list, array by array */

@@ -10,8 +10,6 @@
 
 enum { GRAIN = 16384 /* elements times entries that are worth a thread: about 5 us */ };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 typedef struct plan {

@@ -19,8 +19,6 @@ enum {
 typedef uint32_t words __attribute__((vector_size(VB)));
 typedef uint32_t quad __attribute__((vector_size(16)));
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* by[w * LANES + lane] to the order of the stream: 4 * lane + w */
 INLINE void interleave(uint32_t out[GROUP], const uint32_t by[GROUP]) {
     UNROLL for (int lane = 0; lane < LANES; lane += 4) {

@@ -18,10 +18,7 @@ enum {
     CENTRED = FDL_REDUCE_COUNT /* an op of this file: the sum of (x - centre)^2 */
 };
 
-INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t pieces_of(int64_t n, int64_t size) { return n > size ? (n + size - 1) / size : 1; }
-INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
 
 /* The monoid of each op: neutral element, how an element joins, how partial results join. */
 INLINE real neutral(const int op) {

@@ -55,6 +55,12 @@ typedef real vf_u __attribute__((vector_size(VB), aligned(sizeof(real)), may_ali
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+INLINE int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); } /* b > 0 */
+/* how many of `left` elements the next vector holds */
+INLINE int clamp_width(int64_t left) { return left < 0 ? 0 : left < VL ? (int)left : VL; }
+
 /* ISA and type suffix of every symbol with external linkage */
 #define FDL_CAT_(a, b, c) fdl_##a##_##b##_##c
 #define FDL_CAT(a, b, c) FDL_CAT_(a, b, c)

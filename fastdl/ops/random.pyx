@@ -138,12 +138,6 @@ def set_rng_state(new_state):
     default.set_state(new_state)
 
 
-def next_stream():
-    """(seed, stream) for one kernel call, taken from the default generator."""
-    default.stream += 1
-    return default.seed_, default.stream - 1
-
-
 # Filling ----------------------------------------------------------------------------------------------------------
 
 cdef enum Kind:
