@@ -67,6 +67,7 @@ cdef int begin_inplace(Tensor t) except -1       # raises for a leaf that requir
 cdef Tensor end_inplace(Tensor t, const char *op, Node node, tuple edges)  # bumps the version, rewrites history
 cdef void bump(Tensor t, const char *op) noexcept
 cdef void register(str name, object function)    # function becomes a Tensor method
+cdef object register_all(dict functions, str names)    # the same for a list; a tuple of them costs 2 KB an item in C
 
 
 ctypedef object (*unary_operator)(Tensor)

@@ -146,6 +146,11 @@ cdef void register(str name, object function):
     fdl_register(Tensor, name, function)
 
 
+cdef object register_all(dict functions, str names):
+    for name in names.split():
+        register(name, functions[name])
+
+
 def register_method(str name, function):
     """Makes `function` a method of Tensor, for operators that are written in Python."""
     register(name, function)

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 from .._tensor import tensor_from
 
-from .._tensor cimport Tensor, check_dims, empty, own_array, register, wrap
+from .._tensor cimport Tensor, check_dims, empty, own_array, register_all, wrap
 
 cnp.import_array()
 
@@ -196,5 +196,4 @@ LongTensor = _legacy(_types.int64)
 IntTensor = _legacy(_types.int32)
 BoolTensor = _legacy(_types.bool_)
 
-for _function in (new_empty, new_zeros, new_ones, new_full, new_tensor):
-    register(_function.__name__, _function)
+register_all(globals(), "new_empty new_zeros new_ones new_full new_tensor")

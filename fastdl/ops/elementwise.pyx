@@ -7,9 +7,12 @@ from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
+from .derivatives import DERIVATIVES
+
 from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, cast_copy, contiguous, edge, empty,
-                        empty_like, end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register, wants, wrap)
+                        empty_like, end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register,
+                        register_all, wants, wrap)
 from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, result_type,
                       result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
 
@@ -487,47 +490,51 @@ cdef Tensor where_(object condition, object a, object b):
 
 # One operand ------------------------------------------------------------------------------------------------------
 
-# op: PyTorch's name of the node, whether the backward pass needs the output (else the input), NumPy's function for
+# op: its name, whether the backward pass needs the output (else the input), NumPy's function for
 # types without a kernel (None: computed in the default floating type)
 cdef dict UNARY = {
-    FDL_NEG: ("NegBackward0", None, np.negative),
-    FDL_ABS: ("AbsBackward0", False, np.abs),
-    FDL_EXP: ("ExpBackward0", True, None),
-    FDL_LOG: ("LogBackward0", False, None),
-    FDL_SQRT: ("SqrtBackward0", True, None),
-    FDL_RSQRT: ("RsqrtBackward0", True, None),
-    FDL_SQUARE: ("PowBackward0", False, lambda x: np.square(x, dtype=np.int64 if x.dtype == bool else None)),
-    FDL_RECIPROCAL: ("ReciprocalBackward0", True, None),
-    FDL_TANH: ("TanhBackward0", True, None),
-    FDL_SIGMOID: ("SigmoidBackward0", True, None),
-    FDL_RELU: ("ReluBackward0", True, lambda x: np.maximum(x, 0)),
-    FDL_LEAKY_RELU: ("LeakyReluBackward0", False, None),
-    FDL_ELU: ("EluBackward0", False, None),
-    FDL_GELU: ("GeluBackward0", False, None),
-    FDL_GELU_TANH: ("GeluBackward0", False, None),
-    FDL_SILU: ("SiluBackward0", False, None),
-    FDL_SOFTPLUS: ("SoftplusBackward0", False, None),
-    FDL_ERF: ("ErfBackward0", False, None),
-    FDL_SIGN: ("SignBackward0", None, np.sign),
-    FDL_CLAMP: ("ClampBackward1", False, None),
-    FDL_LOG1P: ("Log1PBackward0", False, None),
-    FDL_EXPM1: ("Expm1Backward0", True, None),
-    FDL_SIN: ("SinBackward0", False, None),
-    FDL_COS: ("CosBackward0", False, None),
-    FDL_TAN: ("TanBackward0", True, None),
-    FDL_ASIN: ("AsinBackward0", False, None),
-    FDL_ACOS: ("AcosBackward0", False, None),
-    FDL_ATAN: ("AtanBackward0", False, None),
-    FDL_SINH: ("SinhBackward0", False, None),
-    FDL_COSH: ("CoshBackward0", False, None),
-    FDL_EXP2: ("Exp2Backward0", True, None),
-    FDL_LOG2: ("Log2Backward0", False, None),
-    FDL_LOG10: ("Log10Backward0", False, None),
-    FDL_FLOOR: ("FloorBackward0", None, np.array),
-    FDL_CEIL: ("CeilBackward0", None, np.array),
-    FDL_TRUNC: ("TruncBackward0", None, np.array),
-    FDL_ROUND: ("RoundBackward0", None, np.array),
+    FDL_NEG: ("neg", None, np.negative),
+    FDL_ABS: ("abs", False, np.abs),
+    FDL_EXP: ("exp", True, None),
+    FDL_LOG: ("log", False, None),
+    FDL_SQRT: ("sqrt", True, None),
+    FDL_RSQRT: ("rsqrt", True, None),
+    FDL_SQUARE: ("square", False, lambda x: np.square(x, dtype=np.int64 if x.dtype == bool else None)),
+    FDL_RECIPROCAL: ("reciprocal", True, None),
+    FDL_TANH: ("tanh", True, None),
+    FDL_SIGMOID: ("sigmoid", True, None),
+    FDL_RELU: ("relu", True, lambda x: np.maximum(x, 0)),
+    FDL_LEAKY_RELU: ("leaky_relu", False, None),
+    FDL_ELU: ("elu", False, None),
+    FDL_GELU: ("gelu", False, None),
+    FDL_GELU_TANH: ("gelu_tanh", False, None),
+    FDL_SILU: ("silu", False, None),
+    FDL_SOFTPLUS: ("softplus", False, None),
+    FDL_ERF: ("erf", False, None),
+    FDL_SIGN: ("sign", None, np.sign),
+    FDL_CLAMP: ("clamp", False, None),
+    FDL_LOG1P: ("log1p", False, None),
+    FDL_EXPM1: ("expm1", True, None),
+    FDL_SIN: ("sin", False, None),
+    FDL_COS: ("cos", False, None),
+    FDL_TAN: ("tan", True, None),
+    FDL_ASIN: ("asin", False, None),
+    FDL_ACOS: ("acos", False, None),
+    FDL_ATAN: ("atan", False, None),
+    FDL_SINH: ("sinh", False, None),
+    FDL_COSH: ("cosh", False, None),
+    FDL_EXP2: ("exp2", True, None),
+    FDL_LOG2: ("log2", False, None),
+    FDL_LOG10: ("log10", False, None),
+    FDL_FLOOR: ("floor", None, np.array),
+    FDL_CEIL: ("ceil", None, np.array),
+    FDL_TRUNC: ("trunc", None, np.array),
+    FDL_ROUND: ("round", None, np.array),
 }
+
+# PyTorch's names of nodes that do not follow from the operator's
+cdef dict NODE_NAME = {"square": "PowBackward0", "gelu_tanh": "GeluBackward0", "clamp": "ClampBackward1",
+                       "log1p": "Log1PBackward0"}
 
 
 cdef int run_unary(int op, Tensor out, Tensor x, double p, double q) except -1:
@@ -610,7 +617,8 @@ cdef class UnaryBackward(Node):
     cdef double p, q
 
     def name(self):
-        return UNARY[self.op][0]
+        kernel = UNARY[self.op][0]
+        return NODE_NAME.get(kernel) or kernel.title().replace("_", "") + "Backward0"
 
     cdef object apply(self, Tensor g):
         cdef Tensor x, dx
@@ -622,7 +630,7 @@ cdef class UnaryBackward(Node):
             return scaled(g, 0.0)
         x = self.saved(0)
         if grad_enabled() or self.op > FDL_EXPM1:
-            return DERIVATIVE[self.op](g, x, self.p, self.q)
+            return DERIVATIVES[UNARY[self.op][0]](g, x, self.p, self.q)
         x, g = contiguous(x), contiguous(g)
         dx = empty_like(x, cnp.PyArray_TYPE(x.a))
         K, n = kernels(cnp.PyArray_TYPE(x.a)), cnp.PyArray_SIZE(x.a)
@@ -632,52 +640,6 @@ cdef class UnaryBackward(Node):
             with nogil:
                 K.unary_bwd(self.op, cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), n, self.p, self.q)
         return dx
-
-
-# The same derivatives as differentiable formulas, for create_graph. s: what was saved (output or input, see UNARY).
-def _gelu_d(g, s, p, q):
-    cdf = 0.5 * (1 + erf(s * 0.7071067811865476))
-    return g * (cdf + s * exp(s * s * -0.5) * 0.3989422804014327)
-
-
-def _gelu_tanh_d(g, s, p, q):
-    t = tanh(0.7978845608028654 * (s + 0.044715 * s * s * s))
-    return g * (0.5 * (1 + t) + 0.5 * s * (1 - t * t) * 0.7978845608028654 * (1 + 0.134145 * s * s))
-
-
-cdef dict DERIVATIVE = {
-    FDL_ABS: lambda g, s, p, q: g * sign(s),
-    FDL_EXP: lambda g, s, p, q: g * s,
-    FDL_LOG: lambda g, s, p, q: g / s,
-    FDL_SQRT: lambda g, s, p, q: g / (2 * s),
-    FDL_RSQRT: lambda g, s, p, q: g * -0.5 * s * s * s,
-    FDL_SQUARE: lambda g, s, p, q: g * 2 * s,
-    FDL_RECIPROCAL: lambda g, s, p, q: -g * s * s,
-    FDL_TANH: lambda g, s, p, q: g * (1 - s * s),
-    FDL_SIGMOID: lambda g, s, p, q: g * s * (1 - s),
-    FDL_RELU: lambda g, s, p, q: where_(s > 0, g, 0.0),
-    FDL_LEAKY_RELU: lambda g, s, p, q: where_(s > 0, g, g * p),
-    FDL_ELU: lambda g, s, p, q: where_(s > 0, g, g * p * exp(s)),
-    FDL_GELU: _gelu_d,
-    FDL_GELU_TANH: _gelu_tanh_d,
-    FDL_SILU: lambda g, s, p, q: g * sigmoid(s) * (1 + s * (1 - sigmoid(s))),
-    FDL_SOFTPLUS: lambda g, s, p, q: where_(s * p > q, g, g * sigmoid(s * p)),
-    FDL_ERF: lambda g, s, p, q: g * 1.1283791670955126 * exp(-s * s),
-    FDL_CLAMP: lambda g, s, p, q: where_((s >= p) & (s <= q), g, 0.0),
-    FDL_LOG1P: lambda g, s, p, q: g / (1 + s),
-    FDL_EXPM1: lambda g, s, p, q: g * (s + 1),
-    FDL_SIN: lambda g, s, p, q: g * cos(s),
-    FDL_COS: lambda g, s, p, q: g * -sin(s),
-    FDL_TAN: lambda g, s, p, q: g * (1 + s * s),
-    FDL_ASIN: lambda g, s, p, q: g * (1 - s * s).rsqrt(),
-    FDL_ACOS: lambda g, s, p, q: g * -(1 - s * s).rsqrt(),
-    FDL_ATAN: lambda g, s, p, q: g / (1 + s * s),
-    FDL_SINH: lambda g, s, p, q: g * cosh(s),
-    FDL_COSH: lambda g, s, p, q: g * sinh(s),
-    FDL_EXP2: lambda g, s, p, q: g * s * 0.6931471805599453,
-    FDL_LOG2: lambda g, s, p, q: g / (s * 0.6931471805599453),
-    FDL_LOG10: lambda g, s, p, q: g / (s * 2.302585092994046),
-}
 
 
 # Python's names ---------------------------------------------------------------------------------------------------
@@ -977,13 +939,12 @@ operators.idiv, operators.ipow = op_idiv, op_ipow
 operators.neg, operators.abs, operators.invert = op_neg, op_abs, op_invert
 operators.accumulate = accumulate
 
-for _function in (add, sub, mul, div, pow, maximum, minimum, add_, sub_, mul_, div_, pow_, eq, ne, lt, le, gt, ge, neg,
-                  abs, exp, log, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, erf, sign, log1p, expm1, relu, clamp,
-                  clamp_, neg_, abs_, exp_, log_, sqrt_, square_, reciprocal_, tanh_, sigmoid_, relu_, floor_divide,
-                  remainder, fmod, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, logical_not,
-                  bitwise_not, isnan, isinf, isfinite, sin, cos, tan, asin, acos, atan, atan2, sinh, cosh, exp2, log2, log10,
-                  floor, ceil, trunc, round):
-    register(_function.__name__, _function)
+register_all(globals(), "add sub mul div pow maximum minimum add_ sub_ mul_ div_ pow_ eq ne lt le gt ge neg abs exp "
+                        "log sqrt rsqrt square reciprocal tanh sigmoid erf sign log1p expm1 relu clamp clamp_ neg_ "
+                        "abs_ exp_ log_ sqrt_ square_ reciprocal_ tanh_ sigmoid_ relu_ floor_divide remainder fmod "
+                        "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor logical_not "
+                        "bitwise_not isnan isinf isfinite sin cos tan asin acos atan atan2 sinh cosh exp2 log2 log10 "
+                        "floor ceil trunc round")
 register("where", lambda self, condition, other: where_(condition, self, other))
 register("true_divide", div)
 register("multiply", mul)

@@ -9,8 +9,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._tensor cimport (Node, Tensor, attach, begin_inplace, edge, end_inplace, grad_enabled, operators,
-                        own_array, register, view_of, wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, begin_inplace, edge, end_inplace, grad_enabled, operators, own_array,
+                        register_all, view_of, wants, wrap)
 from .common cimport as_tensor, normal_dim, shape_of, sum_to, to_type
 
 cnp.import_array()
@@ -422,6 +422,5 @@ def diag(Tensor input, int diagonal=0):
 
 operators.getitem, operators.setitem = getitem, setitem
 
-for _function in (masked_fill_, masked_fill, masked_select, nonzero, gather, scatter_, scatter, scatter_add,
-                  take_along_dim, sort, argsort, topk, tril, triu, diagonal, diag):
-    register(_function.__name__, _function)
+register_all(globals(), "masked_fill_ masked_fill masked_select nonzero gather scatter_ scatter scatter_add "
+                        "take_along_dim sort argsort topk tril triu diagonal diag")

@@ -12,7 +12,7 @@ from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_RELU, FDL_ACT_
                          FDL_GELU, FDL_GELU_TANH, FDL_RELU, FDL_SIGMOID, FDL_TANH, Scratch, Storage, fdl_matmul_args,
                          fdl_table, scratch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
-                        operators, own_array, register, wants, wrap)
+                        operators, own_array, register_all, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
 from .elementwise cimport unary
 
@@ -557,5 +557,4 @@ cdef object op_matmul(object a, object b):
 
 operators.matmul = op_matmul
 
-for _function in (matmul, mm, bmm, mv, dot, outer, addmm, baddbmm):
-    register(_function.__name__, _function)
+register_all(globals(), "matmul mm bmm mv dot outer addmm baddbmm")

@@ -17,7 +17,7 @@ from .creation import empty_ as empty_tensor
 
 from .._kernels cimport F32, FDL_ADD, FDL_MUL, fdl_table
 from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace,
-                        grad_enabled, is_fast, kernels, own_array, register, wants, wrap)
+                        grad_enabled, is_fast, kernels, own_array, register_all, wants, wrap)
 from .common cimport to_type
 from .elementwise cimport binary
 
@@ -578,5 +578,4 @@ def dropout(Tensor input, p=0.5, training=True, inplace=False):
     return drop(input, rate, default.seed_, stream)
 
 
-for _function in (uniform_, normal_, random_, exponential_, bernoulli, bernoulli_, multinomial):
-    register(_function.__name__, _function)
+register_all(globals(), "uniform_ normal_ random_ exponential_ bernoulli bernoulli_ multinomial")

@@ -14,8 +14,8 @@ from .. import _types
 from .indexing import gather, scatter
 
 from .._kernels cimport *
-from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, own_array,
-                        register, set_grad, view_of, wants, wrap)
+from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+                        own_array, register_all, set_grad, view_of, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, normal_dim, shape_of, strided, to_float, to_type
 from .elementwise cimport binary, compare, scaled, unary, where_
 
@@ -899,6 +899,5 @@ def allclose(Tensor input, Tensor other, rtol=1e-5, atol=1e-8, equal_nan=False):
     return builtins.bool(np.allclose(input.a, other.a, rtol, atol, equal_nan))
 
 
-for _function in (sum, mean, prod, amax, amin, max, min, argmax, argmin, median, var, std, norm, logsumexp, cumsum,
-                  cumprod, all, any, count_nonzero, nansum, equal, isclose, allclose):
-    register(_function.__name__, _function)
+register_all(globals(), "sum mean prod amax amin max min argmax argmin median var std norm logsumexp cumsum cumprod "
+                        "all any count_nonzero nansum equal isclose allclose")

@@ -10,9 +10,9 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, contiguous,
-                        check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
-                        register, view_of, wants, wrap)
+from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, check_dims, contiguous,
+                        copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
+                        register, register_all, view_of, wants, wrap)
 from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, strided, sum_to, to_type
 
 cnp.import_array()
@@ -757,10 +757,9 @@ for _name, _type in (("float", _types.float32), ("double", _types.float64), ("ha
 swapaxes = swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat
-for _function in (reshape, view, view_as, reshape_as, flatten, ravel, unflatten, unsqueeze, squeeze, permute, transpose,
-                  t, movedim, narrow, split, split_with_sizes, chunk, unbind, repeat, tile, index_select,
-                  repeat_interleave, flip, roll, clone, copy_, fill_, zero_, to, type_as, cpu, cuda):
-    register(_function.__name__, _function)
+register_all(globals(), "reshape view view_as reshape_as flatten ravel unflatten unsqueeze squeeze permute transpose "
+                        "t movedim narrow split split_with_sizes chunk unbind repeat tile index_select "
+                        "repeat_interleave flip roll clone copy_ fill_ zero_ to type_as cpu cuda")
 register("swapaxes", transpose)
 register("contiguous", contiguous_)
 register("type", type_)

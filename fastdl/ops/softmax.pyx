@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t
 from .. import _types
 
 from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels, register,
-                        wants)
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels,
+                        register_all, wants)
 from .common cimport GIL_ELEMS, normal_dim, to_type
 from .elementwise cimport binary, unary
 
@@ -110,5 +110,4 @@ def log_softmax(Tensor input, dim, dtype=None):
     return softmax_any("log_softmax", input, dim, dtype, True)
 
 
-for _function in (softmax, log_softmax):
-    register(_function.__name__, _function)
+register_all(globals(), "softmax log_softmax")
