@@ -65,7 +65,7 @@ def table_pxi(header: str, kernels: str) -> str:
     bodies = "".join(re.findall(r"enum \w* ?\{(.*?)\}", header, flags=re.S))
     lines += ["    enum:", *(f"        {name}" for name in re.findall(r"FDL_\w+", bodies))]
     sizes = dict(re.findall(r"(FDL_\w+) = (\d+)", header))
-    for name, body in re.findall(r"typedef struct (\w+_args) \{(.*?)\}", header, flags=re.S):
+    for name, body in re.findall(r"typedef struct (\w+_(?:args|rows)) \{(.*?)\}", header, flags=re.S):
         lines.append(f"    ctypedef struct {name}:")
         for base, declarators in re.findall(r"((?:const )?\w+) ([^;]+);", re.sub(r"\breal\b", "void", body)):
             declarators = re.sub(r"\bFDL_\w+", lambda size: sizes[size[0]], declarators)

@@ -141,3 +141,60 @@ void FDL_FN(embedding_bwd)(real *dweight, const real *dout, const int64_t *index
     scatter_args args = {dweight, dout, start, position, n, v, d, padding_idx, accumulate};
     fdl_parallel_for(v + n, COPY_GRAIN_ELEMS / d + 1, scatter_task, &args);
 }
+
+/* embedding_rows: which rows of the table occur, and where
+ *   row       [N]      out      their numbers, rising; U of them
+ *   start     [N + 1]  out      occurrences of row[u] are position[start[u] .. start[u + 1])
+ *   position  [N]      out      in rising order for each row
+ *   index     [N]      in       in [0, V), as embedding_fwd has checked; V <= 2^31, N < 2^32
+ *   scratch   [2 N]    scratch  uint64
+ * Returns U. padding_idx does not count. One thread: a radix sort by bytes, the position below the index, so that it
+ * costs as much for a table of a million rows as for a thousand. */
+int64_t FDL_FN(embedding_rows)(int64_t *row, int64_t *start, int64_t *position, const int64_t *index, int64_t n,
+                               int64_t v, int64_t padding_idx, uint64_t *scratch) {
+    uint64_t *key = scratch, *sorted = scratch + n;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) key[i] = (uint64_t)index[i] << 32 | (uint64_t)i;
+    for (int shift = 32; shift < 64 && (v - 1) >> (shift - 32); shift += 8) {
+        int64_t begin[257] = {0};
+        for (int64_t i = 0; i < n; i++) begin[(key[i] >> shift & 255) + 1]++;
+        for (int b = 0; b < 256; b++) begin[b + 1] += begin[b];
+        for (int64_t i = 0; i < n; i++) sorted[begin[key[i] >> shift & 255]++] = key[i];
+        uint64_t *other = key;
+        key = sorted;
+        sorted = other;
+    }
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t r = (int64_t)(key[i] >> 32);
+        if (r == padding_idx) continue;
+        if (!count || row[count - 1] != r) {
+            start[count] = kept;
+            row[count++] = r;
+        }
+        position[kept++] = (int64_t)(key[i] & 0xffffffff);
+    }
+    start[count] = kept;
+    return count;
+}
+
+/* embedding_sum: values[u] = sum of dout[position[k]] over k in [start[u], start[u + 1]), the order of embedding_bwd
+ *   values           [U, D]  out
+ *   dout             [N, D]  in
+ *   start, position          in   as embedding_rows gives them
+ * Threads: rows of values. */
+static void sum_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const scatter_args *a = ctx;
+    (void)thread;
+    for (int64_t r = begin; r < end; r++) {
+        int64_t next = a->start[r + 1];
+        if (next + 1 < a->start[a->v]) prefetch_row(a->dout + a->position[next + 1] * a->d, a->d);
+        sum_row(a, r);
+    }
+}
+
+void FDL_FN(embedding_sum)(real *values, const real *dout, const int64_t *start, const int64_t *position, int64_t u,
+                           int64_t d) {
+    scatter_args args = {.dweight = values, .dout = dout, .start = start, .position = position, .v = u, .d = d};
+    if (u && d) fdl_parallel_for(u, COPY_GRAIN_ELEMS / (d * (start[u] / u + 1)) + 1, sum_task, &args);
+}

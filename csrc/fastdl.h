@@ -34,6 +34,12 @@ enum fdl_reduce_op { FDL_SUM, FDL_MEAN, FDL_MAX, FDL_MIN, FDL_PROD, FDL_SUMSQ, F
 enum fdl_activation { FDL_ACT_NONE, FDL_ACT_RELU, FDL_ACT_TANH, FDL_ACT_SIGMOID, FDL_ACT_GELU, FDL_ACT_GELU_TANH };
 enum fdl_reduction { FDL_REDUCTION_NONE, FDL_REDUCTION_MEAN, FDL_REDUCTION_SUM };
 
+/* Rows of a matrix whose other rows are zero: `count` of `d` elements, numbers rising; row NULL: all rows are there. */
+typedef struct fdl_rows {
+    const int64_t *row;
+    int64_t count, d;
+} fdl_rows;
+
 /* c[i] = act(a[i] @ b[i] (+ c[i]) (+ bias)) (+ residual[i]), i in [0, batch). op(a) [m,k], op(b) [k,n], c [m,n], row
  * strides ld*. trans_a: a is stored [k,m]; trans_b: b is stored [n,k]. accumulate: add to what c holds, else c is not
  * read. All that follows c, a, b and the sizes may be left 0. */

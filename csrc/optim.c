@@ -48,15 +48,23 @@ static void for_each_piece(const int64_t *n, int64_t count, array_piece piece, c
 
 /* sumsq: sum of the squares of all elements of all arrays; its root is the gradient norm
  *   x       [count] arrays of n[i]  in     NaN and inf give NaN and inf
+ *   rows    [count]                 in     array i has only these of its rows, the others are zero; NULL: all are whole
  *   scratch sumsq_scratch(n, count) bytes: one double per 4096-element block
  * Threads: blocks of 4096 elements of one array.  Order: in a block 4 x LANES sums of `real`, joined 0+2, 1+3, then
  * by v_hsum; the block sums are joined in double by halving the list.  Accuracy: 64 additions per lane and block. */
 typedef struct sumsq_args {
     const real *const *x;
+    const fdl_rows *rows;
     const int64_t *n;
     int64_t count;
     double *partial;
 } sumsq_args;
+
+INLINE double sumsq_join(vf acc[SUM_GROUPS][NV]) {
+    vf sum[NV];
+    UNROLL for (int j = 0; j < NV; j++) sum[j] = (acc[0][j] + acc[2][j]) + (acc[1][j] + acc[3][j]);
+    return v_hsum(sum);
+}
 
 static double sumsq_block(const real *x, int64_t n) {
     vf acc[SUM_GROUPS][NV] = {0};
@@ -70,9 +78,40 @@ static double sumsq_block(const real *x, int64_t n) {
         vf a = v_load_n(x + i, (int)min_i64(n - i, VL));
         acc[k / NV][k % NV] = v_fma(a, a, acc[k / NV][k % NV]);
     }
-    vf sum[NV];
-    UNROLL for (int j = 0; j < NV; j++) sum[j] = (acc[0][j] + acc[2][j]) + (acc[1][j] + acc[3][j]);
-    return v_hsum(sum);
+    return sumsq_join(acc);
+}
+
+/* The same for elements [begin, end) of an array of which only some rows are there: what is zero adds nothing, so each
+ * element joins the sum that it would join in the whole array. */
+static double sumsq_rows(const real *x, const fdl_rows *rows, int64_t begin, int64_t end) {
+    vf acc[SUM_GROUPS * NV] = {0};
+    int64_t low = 0, high = rows->count;
+    while (low < high) { /* the first row that ends behind `begin` */
+        int64_t middle = low + (high - low) / 2;
+        if ((rows->row[middle] + 1) * rows->d > begin) high = middle;
+        else low = middle + 1;
+    }
+    if (low == rows->count || rows->row[low] * rows->d >= end) return 0;
+    for (; low < rows->count && rows->row[low] * rows->d < end; low++) {
+        int64_t first = rows->row[low] * rows->d, at = max_i64(first, begin), stop = min_i64(first + rows->d, end);
+        const real *value = x + low * rows->d - first;
+        while (at < stop) {
+            int lane = (int)(at % VL), count = (int)min_i64(VL - lane, stop - at), k = (int)(at % (SUM_GROUPS * LANES) / VL);
+            vf a;
+            if (count == VL) {
+                a = v_load(value + at);
+            } else {
+                real part[VL] = {0};
+                memcpy(part + lane, value + at, count * sizeof(real));
+                a = v_load(part);
+            }
+            acc[k] = v_fma(a, a, acc[k]);
+            at += count;
+        }
+    }
+    vf groups[SUM_GROUPS][NV];
+    memcpy(groups, acc, sizeof acc);
+    return sumsq_join(groups);
 }
 
 static void sumsq_task(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -81,9 +120,12 @@ static void sumsq_task(void *ctx, int64_t begin, int64_t end, int thread) {
     for (int64_t i = 0, first = 0; i < a->count && first < end; i++) {
         int64_t blocks = block_count(a->n[i], SUM_ELEMS);
         int64_t low = max_i64(begin - first, 0), high = min_i64(end - first, blocks);
-        for (int64_t b = low; b < high; b++)
-            a->partial[first + b] =
-                sumsq_block(a->x[i] + b * SUM_ELEMS, min_i64(a->n[i] - b * SUM_ELEMS, SUM_ELEMS));
+        for (int64_t b = low; b < high; b++) {
+            int64_t begin_elem = b * SUM_ELEMS, count = min_i64(a->n[i] - begin_elem, SUM_ELEMS);
+            a->partial[first + b] = a->rows && a->rows[i].row
+                ? sumsq_rows(a->x[i], a->rows + i, begin_elem, begin_elem + count)
+                : sumsq_block(a->x[i] + begin_elem, count);
+        }
         first += blocks;
     }
 }
@@ -94,8 +136,8 @@ int64_t FDL_FN(sumsq_scratch)(const int64_t *n, int64_t count) {
     return blocks * (int64_t)sizeof(double);
 }
 
-double FDL_FN(sumsq)(const real *const *x, const int64_t *n, int64_t count, void *scratch) {
-    sumsq_args args = {x, n, count, scratch};
+double FDL_FN(sumsq)(const real *const *x, const fdl_rows *rows, const int64_t *n, int64_t count, void *scratch) {
+    sumsq_args args = {x, rows, n, count, scratch};
     int64_t blocks = FDL_FN(sumsq_scratch)(n, count) / (int64_t)sizeof(double);
     if (!blocks) return 0;
     fdl_parallel_for(blocks, SUM_GRAIN, sumsq_task, &args);
@@ -129,7 +171,8 @@ void FDL_FN(scale)(real *const *x, const int64_t *n, int64_t count, double facto
 }
 
 /* What the steps below share: they read parameter, gradient and up to three state arrays, and write all but the
- * gradient. d = (maximize ? -g : g) * grad_scale is what a formula sees; weight_decay adds weight_decay * p to it. */
+ * gradient. A gradient of NULL is zero. d = (maximize ? -g : g) * grad_scale is what a formula sees; weight_decay adds
+ * weight_decay * p to it. */
 typedef struct step_args {
     real *const *p;
     const real *const *g;
@@ -154,13 +197,14 @@ INLINE void step_piece(const void *args, int64_t i, int64_t begin, int64_t end, 
     for (int k = 0; k < 3; k++) state[k] = a.state[k] ? a.state[k][i] : 0;
     for (; begin + VL <= end; begin += VL) {
         UNROLL for (int k = 0; k < 3; k++) if (state[k]) s[k] = v_load(state[k] + begin);
-        v_store(p + begin, formula(&a, v_load(p + begin), v_load(g + begin) * d_scale, s));
+        v_store(p + begin, formula(&a, v_load(p + begin), (g ? v_load(g + begin) : v_zero()) * d_scale, s));
         UNROLL for (int k = 0; k < 3; k++) if (state[k]) v_store(state[k] + begin, s[k]);
     }
     int rest = (int)(end - begin);
     if (!rest) return;
     UNROLL for (int k = 0; k < 3; k++) if (state[k]) s[k] = v_load_n(state[k] + begin, rest);
-    v_store_n(p + begin, formula(&a, v_load_n(p + begin, rest), v_load_n(g + begin, rest) * d_scale, s), rest);
+    vf d = (g ? v_load_n(g + begin, rest) : v_zero()) * d_scale;
+    v_store_n(p + begin, formula(&a, v_load_n(p + begin, rest), d, s), rest);
     UNROLL for (int k = 0; k < 3; k++) if (state[k]) v_store_n(state[k] + begin, s[k], rest);
 }
 

@@ -295,6 +295,8 @@ cdef class Engine:
             return 0
         if isinstance(target, Tensor):
             return self.leaf(<Tensor> target, g)
+        if type(g) is RowsGrad:
+            return self.deliver(target, dense_grad(g))
         node = <Node> target
         if node.pending is None:
             node.pending = g
@@ -312,6 +314,11 @@ cdef class Engine:
         return operators.add(a, b)
 
     cdef int leaf(self, Tensor t, Tensor g) except -1:
+        if type(g) is RowsGrad:
+            if t.grad_ is None and t.hooks is None and self.capture is None and not self.record:
+                t.grad_ = g
+                return 0
+            g = dense_grad(g)
         if t.hooks is not None:
             g = run_hooks(t.hooks, g)
         if self.capture is not None:
@@ -320,6 +327,7 @@ cdef class Engine:
                 self.capture[id(t)] = g if known is None else operators.add(known, g)
             return 0
         if t.grad_ is not None:
+            t.grad_ = dense_grad(t.grad_)
             if self.record:
                 t.grad_ = operators.add(t.grad_, g)
             else:

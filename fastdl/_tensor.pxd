@@ -1,7 +1,7 @@
 # Tensor, Node and what operators are written with.
 from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
-from ._kernels cimport F32, F64, Storage, fdl_table
+from ._kernels cimport F32, F64, Scratch, Storage, fdl_table
 
 
 cdef class Tensor:
@@ -14,6 +14,13 @@ cdef class Tensor:
     cdef bint wants_grad        # a leaf that gradients are accumulated in
     cdef list hooks
     cdef object __weakref__
+
+
+# The gradient of a table of which only some rows were used: the others are zero. Only a leaf's grad_ and the optimizers
+# know it; for all else `dense_grad` makes the whole of it. Its data are the values (U, D).
+cdef class RowsGrad(Tensor):
+    cdef Scratch row            # numbers of the U rows, int64, rising
+    cdef int64_t height         # rows of the table
 
 
 # An operator in the graph. Subclasses add the scalars that they need, and `apply`. Tensors needed by the backward pass
@@ -56,6 +63,7 @@ cdef Tensor alias(Tensor t)                      # the same data and version cou
 cdef Tensor view_of(Tensor base, ndarray a)      # a differentiable view; `attach` comes after it
 cdef Tensor empty(int ndim, npy_intp *shape, int typenum)
 cdef Tensor empty_like(Tensor t, int typenum)    # C-contiguous
+cdef Tensor dense_grad(Tensor g)                 # g itself, or a RowsGrad as a tensor of the table's shape
 cdef Tensor contiguous(Tensor t)                 # t itself or a C-contiguous copy; no history
 cdef Tensor cast(Tensor t, int typenum)          # t itself or a copy; no history
 cdef Tensor cast_copy(Tensor t, int typenum)     # a C-contiguous copy; no history

@@ -4,13 +4,14 @@ cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF
+from libc.string cimport memcpy
 from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
 from ._types import BY_NUM, CPU, Size, as_dtype, get_default_dtype
 
-from ._kernels cimport F32, F64, Storage, empty_array, fdl_table, storage_of
+from ._kernels cimport F32, F64, Scratch, Storage, empty_array, fdl_table, storage_of
 
 cnp.import_array()
 
@@ -352,6 +353,8 @@ cdef class Tensor:
     @property
     def grad(self):
         """Gradient that `backward` has accumulated for this tensor, None if there is none."""
+        if type(self.grad_) is RowsGrad:
+            self.grad_ = dense_grad(self.grad_)
         return self.grad_
 
     @grad.setter
@@ -525,7 +528,7 @@ cdef class Tensor:
                                "protocol at the moment")
         copy = rebuild(type(self), self.a, self.wants_grad)
         if self.grad_ is not None:
-            copy.grad = self.grad_.__deepcopy__(memo)
+            copy.grad = self.grad.__deepcopy__(memo)
         memo[id(self)] = copy
         return copy
 
@@ -569,6 +572,34 @@ cdef class Tensor:
     def __ipow__(self, other): return operators.ipow(self, other)
     def __getitem__(self, index): return operators.getitem(self, index)
     def __setitem__(self, index, value): operators.setitem(self, index, value)
+
+
+cdef class RowsGrad(Tensor):
+    pass
+
+
+cdef Tensor dense_grad(Tensor g):
+    cdef RowsGrad rows
+    cdef Tensor out
+    cdef npy_intp shape[2]
+    cdef int64_t i, size, count
+    cdef const int64_t *row
+    cdef char *to
+    cdef const char *values
+    if type(g) is not RowsGrad:
+        return g
+    rows = <RowsGrad> g
+    count = cnp.PyArray_DIMS(g.a)[0]
+    shape[0], shape[1] = rows.height, cnp.PyArray_DIMS(g.a)[1]
+    out = empty(2, shape, cnp.PyArray_TYPE(g.a))
+    size, row = shape[1] * cnp.PyArray_ITEMSIZE(g.a), <const int64_t *> rows.row.data
+    to, values = <char *> cnp.PyArray_DATA(out.a), <const char *> cnp.PyArray_DATA(g.a)
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(g.a))
+    with nogil:
+        K.fill(to, 0, shape[0] * shape[1])
+        for i in range(count):
+            memcpy(to + row[i] * size, values + i * size, size)
+    return out
 
 
 def rebuild(cls, array, requires_grad):

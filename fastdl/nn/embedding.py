@@ -11,6 +11,9 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 
+# what the representations show where it is not the default
+_OPTIONS = {"padding_idx": None, "max_norm": None, "norm_type": 2.0, "scale_grad_by_freq": False, "sparse": False}
+
 
 class Embedding(Module):
     """Rows of `weight`, picked by an integer tensor.
@@ -19,6 +22,9 @@ class Embedding(Module):
         num_embeddings: rows, V.
         embedding_dim: columns, D.
         padding_idx: a row that starts as zeros and gets no gradient.
+        max_norm, norm_type: rows that are used are first scaled down, in place, to at most this norm of this order.
+        scale_grad_by_freq: divide the gradient of a row by how often the row occurs in the input.
+        sparse: accepted; what is kept of a gradient are the rows that were used in any case.
     Parameters:
         weight: (V, D), standard normal.
     Shape:
@@ -42,8 +48,6 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise NotImplementedError("[embedding] max_norm, scale_grad_by_freq and sparse are not available")
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ValueError(f"padding_idx must be within num_embeddings ({num_embeddings}), got {padding_idx}")
@@ -75,7 +79,9 @@ class Embedding(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
+        )
 
     @classmethod
     def from_pretrained(
@@ -89,4 +95,7 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
+        for name, default in _OPTIONS.items():
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)}"
+        return text

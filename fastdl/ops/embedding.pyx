@@ -2,13 +2,13 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from numpy cimport npy_intp
 
 import numpy as np
 
 from .._kernels cimport Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, RowsGrad, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
                         own_array, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, shape_of
 
@@ -52,7 +52,8 @@ cdef int raise_index(str op, Tensor index, int64_t at, int64_t v) except -1:
 
 @cython.final
 cdef class EmbeddingBackward0(Node):
-    """dweight[r] = sum of the gradients of all outputs that are row r. Saved: 0 the indices."""
+    """dweight[r] = sum of the gradients of all outputs that are row r; of a table with more than twice as many rows as
+    indices only the rows that were used. Saved: 0 the indices."""
     cdef int64_t v, padding_idx
     cdef bint by_frequency
 
@@ -62,8 +63,11 @@ cdef class EmbeddingBackward0(Node):
         cdef const fdl_table *K = kernels(typenum)
         cdef int64_t n = cnp.PyArray_SIZE(index.a), d = cnp.PyArray_DIMS(source.a)[cnp.PyArray_NDIM(source.a) - 1]
         cdef npy_intp shape[2]
-        cdef Scratch s = scratch((n + self.v + 1) * sizeof(int64_t))
+        cdef Scratch s
         cdef EmbeddingGradBackward node
+        if 0 < n <= self.v // 2 and self.v <= 1 << 31 and not self.by_frequency and not grad_enabled():
+            return self.rows(index, source, n, d)
+        s = scratch((n + self.v + 1) * sizeof(int64_t))
         if self.by_frequency:
             source = wrap(own_array((<object> source.a) / frequency(index, self.v)[..., None].astype(g.a.dtype)))
         shape[0], shape[1] = self.v, d
@@ -79,6 +83,31 @@ cdef class EmbeddingBackward0(Node):
             node.save(0, index)
             attach(dweight, node, (edge(g),))
         return dweight
+
+    cdef RowsGrad rows(self, Tensor index, Tensor source, int64_t n, int64_t d):
+        """The gradient of the rows that were used."""
+        cdef RowsGrad out = RowsGrad.__new__(RowsGrad)
+        cdef int typenum = cnp.PyArray_TYPE(source.a)
+        cdef const fdl_table *K = kernels(typenum)
+        cdef Scratch s = scratch((4 * n + 1) * sizeof(int64_t))
+        cdef int64_t *start = <int64_t *> s.data
+        cdef int64_t *position = start + n + 1
+        cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
+        cdef npy_intp shape[2]
+        cdef Tensor values
+        out.row, out.height = scratch(n * sizeof(int64_t)), self.v
+        cdef int64_t *row = <int64_t *> out.row.data
+        cdef int64_t count
+        with nogil:
+            count = K.embedding_rows(row, start, position, pi, n, self.v, self.padding_idx, <uint64_t *> (position + n))
+        shape[0], shape[1] = count, d
+        values = empty(2, shape, typenum)
+        out.a, out.storage = values.a, values.storage
+        cdef void *pv = cnp.PyArray_DATA(values.a)
+        cdef const void *pd = cnp.PyArray_DATA(source.a)
+        with nogil:
+            K.embedding_sum(pv, pd, start, position, count, d)
+        return out
 
 
 @cython.final
@@ -128,7 +157,8 @@ def embedding(Tensor input, Tensor weight, padding_idx=None, max_norm=None, doub
         padding_idx: a row that receives no gradient; negative ones count from the end.
         max_norm: rows that are used are first scaled down, in place, to at most this norm of order norm_type.
         scale_grad_by_freq: divide the gradient of a row by how often the row occurs in input.
-        sparse: accepted; gradients are dense.
+        sparse: accepted. A gradient is kept as the rows that were used, whatever is said here, until it is looked at or
+            added to; the optimizers take it as it is, with the results of the whole one.
     Shape:
         input (..), weight (V, D) -> (.., D).
     Raises:

@@ -2,13 +2,12 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from numpy cimport ndarray
 
-from .._kernels cimport Scratch, fdl_table, scratch
-from .._tensor cimport Tensor, bump, contiguous, empty_like, is_fast, kernels
+from .._kernels cimport Scratch, fdl_rows, fdl_table, scratch
+from .._tensor cimport RowsGrad, Tensor, alias, bump, contiguous, copy_into, dense_grad, empty_like, is_fast, kernels
 from .common cimport GIL_ELEMS, same_shape
 
 cnp.import_array()
@@ -23,17 +22,21 @@ cdef enum:
 @cython.no_gc
 cdef class Rows:
     cdef void **column[COLUMNS]
+    cdef fdl_rows *rows         # of the gradient
     cdef int64_t *n
     cdef int64_t *key
     cdef int *typenum
     cdef int64_t count, elements
+    cdef int64_t parts          # what segments() will have; 0: every gradient is whole
     cdef list params, keep, copies
 
     def __cinit__(self, Py_ssize_t capacity):
         cdef Py_ssize_t i, size = capacity + 1
-        self.n = <int64_t *> malloc(size * (COLUMNS * sizeof(void *) + 2 * sizeof(int64_t) + sizeof(int)))
-        if self.n == NULL:
+        self.rows = <fdl_rows *> malloc(size * (sizeof(fdl_rows) + COLUMNS * sizeof(void *) + 2 * sizeof(int64_t)
+                                                + sizeof(int)))
+        if self.rows == NULL:
             raise MemoryError(f"no memory for a list of {capacity} parameters")
+        self.n = <int64_t *> (self.rows + size)
         self.key = self.n + size
         for i in range(COLUMNS):
             self.column[i] = <void **> (self.key + size) + i * size
@@ -41,22 +44,26 @@ cdef class Rows:
         self.params, self.keep, self.copies = [], [], []
 
     def __dealloc__(self):
-        free(self.n)
+        free(self.rows)
 
     cdef int add(self, str op, Tensor p, Tensor g) except -1:
         cdef int64_t i = self.count
         cdef int typenum = cnp.PyArray_TYPE(p.a)
         if not is_fast(typenum):
             raise TypeError(f"[{op}] expected parameters of type float32 or float64, got {p.dtype}")
-        if cnp.PyArray_TYPE(g.a) != typenum or not same_shape(g.a, p.a):
+        cdef RowsGrad part = None
+        if type(g) is RowsGrad:
+            part = <RowsGrad> g
+            if part.height != cnp.PyArray_DIMS(p.a)[0] or cnp.PyArray_TYPE(g.a) != typenum:  # p.data was exchanged
+                g, part = dense_grad(g), None
+        if part is None and (cnp.PyArray_TYPE(g.a) != typenum or not same_shape(g.a, p.a)):
             raise ValueError(f"[{op}] gradient: expected shape {(<object> p.a).shape} and type {p.dtype} as the "
                              f"parameter, "
                              f"got {(<object> g.a).shape} and {g.dtype}")
         self.params.append(p)
         if not cnp.PyArray_IS_C_CONTIGUOUS(p.a):
-            self.copies.append(p)
-            p = contiguous(p)
-            self.keep.append(p)
+            self.copies.append((p, contiguous(p)))
+            p = <Tensor> self.copies[len(self.copies) - 1][1]
         if not cnp.PyArray_IS_C_CONTIGUOUS(g.a):
             g = contiguous(g)
         self.keep.append(g)
@@ -64,6 +71,11 @@ cdef class Rows:
         self.column[1][i] = cnp.PyArray_DATA(g.a)
         self.n[i] = cnp.PyArray_SIZE(p.a)
         self.key[i] = 0
+        self.rows[i].row = NULL
+        if part is not None:
+            self.rows[i].row = <const int64_t *> part.row.data
+            self.rows[i].count, self.rows[i].d = cnp.PyArray_DIMS(g.a)[0], cnp.PyArray_DIMS(g.a)[1]
+            self.parts += 2 * self.rows[i].count + 1
         self.typenum[i] = typenum
         self.elements += self.n[i]
         self.count = i + 1
@@ -91,6 +103,44 @@ cdef class Rows:
         self.column[column][i] = cnp.PyArray_DATA(buffer.a)
         return 0
 
+    # The list with pieces of parameters instead of those whose gradient has some rows only: runs of rows that it has,
+    # and between them, unless `touched_only`, runs whose gradient is NULL, which stands for zero.
+    cdef Rows segments(self, bint touched_only):
+        cdef Rows out
+        cdef const int64_t *row
+        cdef int64_t i, u, last, d, at
+        if self.parts == 0:
+            return self
+        out = Rows(self.count + self.parts)
+        out.params, out.copies = self.params, self.copies
+        out.keep.append(self)
+        for i in range(self.count):
+            row, d, at, u = self.rows[i].row, self.rows[i].d, 0, 0
+            if row == NULL:
+                out.piece(self, i, 0, self.n[i], 0)
+                continue
+            while u < self.rows[i].count:
+                if at < row[u] and not touched_only:
+                    out.piece(self, i, at * d, (row[u] - at) * d, -1)
+                last = u + 1
+                while last < self.rows[i].count and row[last] == row[last - 1] + 1:
+                    last += 1
+                out.piece(self, i, row[u] * d, (last - u) * d, u * d)
+                at, u = row[last - 1] + 1, last
+            if at * d < self.n[i] and not touched_only:
+                out.piece(self, i, at * d, self.n[i] - at * d, -1)
+        return out
+
+    # elements [first, first + n) of array i of `whole`; g: where their gradient begins, -1: it is zero
+    cdef void piece(self, Rows whole, int64_t i, int64_t first, int64_t n, int64_t g) noexcept:
+        cdef int64_t k, at = self.count, item = 8 if whole.typenum[i] == cnp.NPY_FLOAT64 else 4
+        for k in range(COLUMNS):
+            self.column[k][at] = <char *> whole.column[k][i] + first * item
+        self.column[1][at] = NULL if g < 0 else <char *> whole.column[1][i] + g * item
+        self.n[at], self.key[at], self.typenum[at] = n, whole.key[i], whole.typenum[i]
+        self.elements += n
+        self.count += 1
+
     cdef int64_t run_end(self, int64_t begin):
         cdef int64_t end = begin + 1
         while end < self.count and self.key[end] == self.key[begin] and self.typenum[end] == self.typenum[begin]:
@@ -99,22 +149,12 @@ cdef class Rows:
 
     cdef int written(self, const char *op) except -1:
         """Parameters that had to be copied are written back, and all of them have a new version."""
-        cdef Tensor p
-        cdef int64_t i, copy = 0
-        if self.copies:
-            for i in range(self.count):
-                p = <Tensor> self.params[i]
-                if not cnp.PyArray_IS_C_CONTIGUOUS(p.a):
-                    write_back(p, self.column[0][i], self.typenum[i])
+        cdef Tensor p, copy
+        for p, copy in self.copies:
+            copy_into(p, copy)
         for p in self.params:
             bump(p, op)
         return 0
-
-
-cdef int write_back(Tensor p, void *data, int typenum) except -1:
-    cdef ndarray source = cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(p.a), cnp.PyArray_DIMS(p.a), typenum, data)
-    cnp.PyArray_CopyInto(p.a, source)
-    return 0
 
 
 cdef Tensor given(str op, Tensor p):
@@ -133,6 +173,12 @@ cdef Rows rows_of(str op, list params):
     return rows
 
 
+def with_grad(list params):
+    """Those that have a gradient."""
+    cdef Tensor p
+    return [p for p in params if given("with_grad", p).grad_ is not None]
+
+
 def zero_grad(list params, bint set_to_none):
     """Drops the gradients, or sets them to zero."""
     cdef Tensor p
@@ -142,7 +188,7 @@ def zero_grad(list params, bint set_to_none):
         if set_to_none:
             p.grad_ = None
         else:
-            p.grad_ = p.grad_.detach()
+            p.grad_ = dense_grad(p.grad_).detach()
             cnp.PyArray_FILLWBYTE(p.grad_.a, 0)
             bump(p.grad_, "zero_grad")
 
@@ -159,6 +205,7 @@ def sgd_step(list params, state, double lr, double momentum, double dampening, d
             s = state[r.params[i]]
             r.key[i] = s.get("momentum_buffer") is None
             r.add_state("SGD", 2, i, s, "momentum_buffer", False)
+    r = r.segments(momentum == 0 and weight_decay == 0 and not maximize and isfinite(lr * grad_scale))
     i = 0
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
@@ -194,6 +241,7 @@ def adam_step(list params, state, double lr, double beta1, double beta2, double 
         r.add_state("Adam", 3, i, s, "exp_avg_sq")
         if amsgrad:
             r.add_state("Adam", 4, i, s, "max_exp_avg_sq")
+    r = r.segments(False)
     i = 0
     while i < r.count:
         j, K, top = r.run_end(i), kernels(r.typenum[i]), r.column[4] + i if amsgrad else NULL
@@ -225,6 +273,7 @@ def rmsprop_step(list params, state, double lr, double alpha, double eps, double
             r.add_state("RMSprop", 3, i, s, "grad_avg")
         if momentum != 0:
             r.add_state("RMSprop", 4, i, s, "momentum_buffer")
+    r = r.segments(False)
     i = 0
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
@@ -250,6 +299,7 @@ def adagrad_step(list params, state, double lr, double lr_decay, double eps, dou
         if s.get("sum") is None:
             s["sum"] = filled(<Tensor> r.params[i], initial)
         r.add_state("Adagrad", 2, i, s, "sum")
+    r = r.segments(False)
     i = 0
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
@@ -278,6 +328,7 @@ def adadelta_step(list params, state, double lr, double rho, double eps, double 
         next_step(s)
         r.add_state("Adadelta", 2, i, s, "square_avg")
         r.add_state("Adadelta", 3, i, s, "acc_delta")
+    r = r.segments(False)
     i = 0
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
@@ -299,10 +350,10 @@ cdef double norm_of(Rows r) except? -1:
         j, K = r.run_end(i), kernels(r.typenum[i])
         s = scratch(K.sumsq_scratch(r.n + i, j - i))
         if r.elements < GIL_ELEMS:
-            total += K.sumsq(<const void **> r.column[1] + i, r.n + i, j - i, s.data)
+            total += K.sumsq(<const void **> r.column[1] + i, r.rows + i if r.parts else NULL, r.n + i, j - i, s.data)
         else:
             with nogil:
-                total += K.sumsq(<const void **> r.column[1] + i, r.n + i, j - i, s.data)
+                total += K.sumsq(<const void **> r.column[1] + i, r.rows + i if r.parts else NULL, r.n + i, j - i, s.data)
         i = j
     return sqrt(total)
 
@@ -315,12 +366,18 @@ def grad_norm(list params):
 def scale_grads(list params, double factor):
     """Multiplies every gradient by a number, in place."""
     cdef Rows r = Rows(len(params))
-    cdef Tensor p
+    cdef Tensor p, g
     cdef int64_t i = 0, j
     cdef const fdl_table *K
     for p in params:
-        if given("scale_grads", p).grad_ is not None:
-            r.add("scale_grads", p.grad_, p.grad_)
+        if given("scale_grads", p).grad_ is None:
+            continue
+        if not isfinite(factor):  # zeros become NaN, too
+            p.grad_ = dense_grad(p.grad_)
+        g = p.grad_
+        if type(g) is RowsGrad:  # its values are what there is to scale
+            g = alias(g)
+        r.add("scale_grads", g, g)
     while i < r.count:
         j, K = r.run_end(i), kernels(r.typenum[i])
         with nogil:

@@ -132,6 +132,21 @@ def test_embedding_from_a_given_table():
     assert nn.Embedding.from_pretrained(table, freeze=False).weight.requires_grad
 
 
+def test_embedding_options():
+    index = fastdl.tensor([[1, 3, 1], [0, 2, 1]])
+    weight = fastdl.tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    layer = nn.Embedding(4, 3, padding_idx=2, max_norm=0.5, norm_type=1.0, scale_grad_by_freq=True, sparse=True,
+                         _weight=weight.clone())
+    out = layer(index)
+    rows = weight.numpy() * np.minimum(1, 0.5 / (np.abs(weight.numpy()).sum(1, keepdims=True) + 1e-7))
+    np.testing.assert_allclose(out.detach().numpy(), rows[index.numpy()], rtol=1e-5)
+    out.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), [[1] * 3, [1] * 3, [0] * 3, [1] * 3])
+    assert repr(layer) == ("Embedding(4, 3, padding_idx=2, max_norm=0.5, norm_type=1.0, scale_grad_by_freq=True, "
+                           "sparse=True)")
+    assert repr(nn.Embedding(4, 3, padding_idx=0)) == "Embedding(4, 3, padding_idx=0)"
+
+
 def test_embedding_errors_name_the_values():
     with pytest.raises(IndexError, match="5"):
         nn.Embedding(5, 3)(fastdl.tensor([1, 5]))
@@ -141,8 +156,6 @@ def test_embedding_errors_name_the_values():
         nn.Embedding(5, 3, _weight=fastdl.ones(3, 5))
     with pytest.raises(ValueError, match="2 dimensions"):
         nn.Embedding.from_pretrained(fastdl.ones(3))
-    with pytest.raises(NotImplementedError, match="max_norm"):
-        nn.Embedding(5, 3, max_norm=1.0)
 
 
 def test_every_layer_can_be_copied_and_pickled():

@@ -17,7 +17,7 @@ def _with_grad(op: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     for p in params:
         if not isinstance(p, Tensor):
             raise TypeError(f"[{op}] parameters: expected Tensors, one of them is {type(p).__name__}")
-    return [p for p in params if p.grad is not None]
+    return ops.with_grad(params)
 
 
 def _total_norm(params: list[Tensor], norm_type: float) -> float:
@@ -61,7 +61,7 @@ def clip_grad_norm_(
         factor = max_norm / (norm + 1e-6)
         if not factor >= 1:  # also NaN
             ops.scale_grads(params, factor)
-        return tensor_from(norm, params[0].grad.dtype if params else None)
+        return tensor_from(norm, params[0].dtype if params else None)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
