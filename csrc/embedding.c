@@ -5,7 +5,9 @@ enum {
     COPY_GRAIN_ELEMS = 16384, /* elements copied per thread: 64 KB, about 5 us */
     PREFETCH_ROWS = 6,        /* rows ahead: their addresses are known, the hardware cannot guess them */
     PREFETCH_BYTES = 512,     /* of each row; the hardware follows from there */
-    SUM_VECTORS = 8           /* vectors of a row summed in registers at a time */
+    SUM_VECTORS = 8,          /* vectors of a row summed in registers at a time */
+    NARROW_ELEMS = 16,        /* rows up to here are added where they belong: sorting their positions costs more */
+    ADD_BLOCK = 64            /* columns added by one thread: reading the indices again costs a tenth of that */
 };
 
 INLINE void prefetch_row(const real *row, int64_t d) {
@@ -34,6 +36,10 @@ typedef struct gather_args {
 static void gather_task(void *ctx, int64_t begin, int64_t end, int thread) {
     const gather_args *a = ctx;
     (void)thread;
+    if (a->d == 1) {
+        for (int64_t i = begin; i < end; i++) a->out[i] = a->weight[a->index[i]];
+        return;
+    }
     for (int64_t i = begin; i < end; i++) {
         if (i + PREFETCH_ROWS < end) prefetch_row(a->weight + a->index[i + PREFETCH_ROWS] * a->d, a->d);
         copy_row(a->out + i * a->d, a->weight + a->index[i] * a->d, a->d);
@@ -52,11 +58,12 @@ int64_t FDL_FN(embedding_fwd)(real *out, const real *weight, const int64_t *inde
  *   dweight  [V, D]       out      accumulate = 0: written whole, rows of no index are 0; 1: added to
  *   dout     [N, D]       in
  *   index    [N]          in       in [0, V), as embedding_fwd has checked
- *   scratch  [N + V + 1]  scratch  int64
- * Threads: ranges of rows of dweight, cut so that each has about as many rows and occurrences.
+ *   scratch  embedding_bwd_scratch(n, v, d, accumulate) bytes
  * Order: one element is summed one occurrence after another, starting from what it held.
  * Method: stable counting sort of the positions by row, then each row is summed in registers and written once.
- * That moves V*D + N*D elements; adding row by row into a zeroed table moves V*D + 3*N*D. */
+ * That moves V*D + N*D elements; adding row by row into a zeroed table moves V*D + 3*N*D. Threads: ranges of rows of
+ * dweight, cut so that each has about as many rows and occurrences.
+ * Narrow rows, and few rows added to a table, are added one by one instead. Threads: blocks of columns. */
 typedef struct scatter_args {
     real *dweight;
     const real *dout;
@@ -126,10 +133,47 @@ static void scatter_task(void *ctx, int64_t begin, int64_t end, int thread) {
     }
 }
 
+static void add_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const scatter_args *a = ctx;
+    int64_t first = begin * ADD_BLOCK, last = min_i64(end * ADD_BLOCK, a->d);
+    (void)thread;
+    if (a->d == 1 && a->padding_idx < 0) {
+        for (int64_t i = 0; i < a->n; i++) a->dweight[a->position[i]] += a->dout[i];
+        return;
+    }
+    for (int64_t i = 0; i < a->n; i++) {
+        int64_t r = a->position[i], j = first;
+        real *out = a->dweight + r * a->d;
+        const real *x = a->dout + i * a->d;
+        if (r == a->padding_idx) continue;
+        if (last - first < VL) {
+            for (; j < last; j++) out[j] += x[j];
+            continue;
+        }
+        for (; j + VL <= last; j += VL) v_store(out + j, v_load(out + j) + v_load(x + j));
+        int rest = (int)(last - j);
+        if (rest) v_store_n(out + j, v_load_n(out + j, rest) + v_load_n(x + j, rest), rest);
+    }
+}
+
+static int adds_directly(int64_t n, int64_t v, int64_t d, int accumulate) {
+    return d <= NARROW_ELEMS || (accumulate && n < v);
+}
+
+int64_t FDL_FN(embedding_bwd_scratch)(int64_t n, int64_t v, int64_t d, int accumulate) {
+    return adds_directly(n, v, d, accumulate) ? 0 : (n + v + 1) * (int64_t)sizeof(int64_t);
+}
+
 void FDL_FN(embedding_bwd)(real *dweight, const real *dout, const int64_t *index, int64_t n, int64_t v, int64_t d,
-                           int64_t padding_idx, int accumulate, int64_t *scratch) {
-    int64_t *start = scratch, *position = scratch + v + 1;
+                           int64_t padding_idx, int accumulate, void *scratch) {
     if (!v || !d) return;
+    if (adds_directly(n, v, d, accumulate)) {
+        scatter_args args = {.dweight = dweight, .dout = dout, .position = index, .n = n, .d = d, .padding_idx = padding_idx};
+        if (!accumulate) memset(dweight, 0, v * d * sizeof(real));
+        if (n) fdl_parallel_for(ceil_div(d, ADD_BLOCK), COPY_GRAIN_ELEMS / (n * ADD_BLOCK) + 1, add_task, &args);
+        return;
+    }
+    int64_t *start = scratch, *position = start + v + 1;
     /* start[r + 1] counts row r; summed up, start[r] is where row r begins. Placing moves start[r] on to the
      * beginning of row r + 1, so a shift by one restores it. */
     memset(start, 0, (v + 1) * sizeof *start);

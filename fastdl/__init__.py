@@ -149,6 +149,20 @@ from .ops.elementwise import (
     trunc,
     where,
 )
+from .ops.indexed import (
+    index_add,
+    index_copy,
+    index_fill,
+    index_put,
+    index_put_,
+    masked_scatter,
+    put,
+    scatter,
+    scatter_add,
+    scatter_reduce,
+    take,
+    take_along_dim,
+)
 from .ops.indexing import (
     argsort,
     diag,
@@ -156,10 +170,7 @@ from .ops.indexing import (
     gather,
     masked_select,
     nonzero,
-    scatter,
-    scatter_add,
     sort,
-    take_along_dim,
     topk,
     tril,
     triu,

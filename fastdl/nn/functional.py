@@ -40,6 +40,7 @@ from ..ops.fused import (
     tanhshrink,
     threshold,
 )
+from ..ops.indexed import embedding_bag
 from ..ops.linear_loss import linear_cross_entropy
 from ..ops.loss import cross_entropy, nll_loss
 from ..ops.matmul import linear

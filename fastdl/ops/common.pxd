@@ -24,5 +24,6 @@ cdef bint same_shape(ndarray a, ndarray b) noexcept
 cdef Tensor expand_to(Tensor x, tuple shape)                    # recorded view
 cdef Tensor sum_to(Tensor g, tuple shape)                       # recorded; shape None: g itself
 cdef tuple shape_of(Tensor x)
+cdef Tensor new_empty_of(tuple shape, int typenum)               # C-contiguous
 cdef int normal_dim(str op, int dim, int ndim) except -1        # IndexError outside [-ndim, ndim)
 cdef int proper_dim(str op, int dim, int ndim) except -1        # the same, and RuntimeError for a 0-d tensor

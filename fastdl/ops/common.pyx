@@ -111,6 +111,15 @@ cdef tuple shape_of(Tensor x):
     return tuple([<Py_ssize_t> cnp.PyArray_DIMS(x.a)[i] for i in range(cnp.PyArray_NDIM(x.a))])
 
 
+cdef Tensor new_empty_of(tuple shape, int typenum):
+    cdef npy_intp dims[MAX_DIMS]
+    cdef int i
+    check_dims(len(shape))
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+    return empty(len(shape), dims, typenum)
+
+
 cdef void extent(ndarray a, int64_t *first, int64_t *end) noexcept:
     cdef int i
     cdef int64_t reach

@@ -67,7 +67,7 @@ cdef class EmbeddingBackward0(Node):
         cdef EmbeddingGradBackward node
         if 0 < n <= self.v // 2 and self.v <= 1 << 31 and not self.by_frequency and not grad_enabled():
             return self.rows(index, source, n, d)
-        s = scratch((n + self.v + 1) * sizeof(int64_t))
+        s = scratch(K.embedding_bwd_scratch(n, self.v, d, 0))
         if self.by_frequency:
             source = wrap(own_array((<object> source.a) / frequency(index, self.v)[..., None].astype(g.a.dtype)))
         shape[0], shape[1] = self.v, d
@@ -76,7 +76,7 @@ cdef class EmbeddingBackward0(Node):
         cdef const void *pd = cnp.PyArray_DATA(source.a)
         cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
         with nogil:
-            K.embedding_bwd(pw, pd, pi, n, self.v, d, self.padding_idx, 0, <int64_t *> s.data)
+            K.embedding_bwd(pw, pd, pi, n, self.v, d, self.padding_idx, 0, s.data)
         if grad_enabled() and wants(g):
             node = EmbeddingGradBackward.__new__(EmbeddingGradBackward)
             node.padding_idx, node.v, node.by_frequency = self.padding_idx, self.v, self.by_frequency

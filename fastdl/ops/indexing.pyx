@@ -9,14 +9,187 @@ from collections import namedtuple
 
 import numpy as np
 
-from .._tensor cimport (Node, Tensor, attach, begin_inplace, edge, end_inplace, grad_enabled, operators, own_array,
-                        register_all, view_of, wants, wrap)
-from .common cimport as_tensor, normal_dim, shape_of, sum_to, to_type
+from .._kernels cimport Scratch, fdl_table, scratch
+from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
+                        end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register_all,
+                        view_of, wants, wrap)
+from .common cimport GIL_ELEMS, MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, shape_of, sum_to, to_type
 
 cnp.import_array()
 
 sort_result = namedtuple("sort", ["values", "indices"])
 topk_result = namedtuple("topk", ["values", "indices"])
+
+
+# Rows by number ---------------------------------------------------------------------------------------------------
+#
+# All that takes elements by index comes down to two operators on a tensor that is seen as V rows of D neighbouring
+# elements: to take the rows with given numbers, and to add rows to those with given numbers. Each is the other's
+# gradient. What is added to one element is added in the order of the numbers, whatever the number of threads.
+# gather and scatter_add are the same with one number for each element: their V is -1 - dim.
+
+cdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative):
+    cdef ndarray a = index.a
+    cdef int64_t i, count = cnp.PyArray_SIZE(a), value, signs = 0
+    cdef const int64_t *p
+    if cnp.PyArray_TYPE(a) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        if a.dtype.kind not in "iu":
+            raise IndexError(f"[{op}] index: expected integers, got {index.dtype}")
+        a = np.asarray(a, np.int64, order="C")
+        index = wrap(a)
+    p = <const int64_t *> cnp.PyArray_DATA(a)
+    for i in range(count):
+        signs |= p[i] | (n - 1 - p[i])
+    if signs >= 0:
+        return index
+    for i in range(count):
+        value = p[i]
+        if 0 <= value < n:
+            continue
+        if not negative or value >= n or value < -n:
+            at = [int(k) for k in np.unravel_index(i, (<object> a).shape)] if a.ndim else ""
+            raise IndexError(f"[{op}] index{at} = {value} is outside [{-n if negative else 0}, {n}) of dimension {dim}")
+    return wrap(np.where(a < 0, a + n, a))
+
+
+@cython.final
+cdef class TakeBackward(Node):
+    """out = rows of x:  dx = zeros with the rows of g added where they came from. Saved: 0 their numbers."""
+    cdef int64_t v
+    cdef tuple shape
+    cdef str title
+
+    def name(self):
+        return self.title
+
+    cdef object apply(self, Tensor g):
+        return placed(g, self.saved(0), self.v, self.shape)
+
+
+@cython.final
+cdef class AddRowsBackward(Node):
+    """out = x with rows of `source` added:  dx = g,  dsource = rows of g. Saved: 0 their numbers."""
+    cdef int64_t v
+    cdef tuple shape
+
+    def name(self):
+        return "IndexAddBackward0"
+
+    cdef object apply(self, Tensor g):
+        return (g if self.edges[0] is not None else None,
+                taken(g, self.saved(0), self.v, self.shape, "IndexSelectBackward0", None)
+                if self.edges[1] is not None else None)
+
+
+cdef Tensor taken(Tensor x, Tensor index, int64_t v, tuple shape, str title, object where):
+    """The rows of x, seen as v rows, with the numbers `index`, in shape `shape`. `where`: what NumPy calls them, if x
+    should not be copied to lie in rows."""
+    cdef int item = cnp.PyArray_ITEMSIZE(x.a)
+    cdef Tensor y = new_empty_of(shape, cnp.PyArray_TYPE(x.a)), source
+    cdef int64_t n = cnp.PyArray_SIZE(index.a), d = cnp.PyArray_SIZE(y.a) // n if n else 0
+    cdef const fdl_table *K = F64 if item == 8 else F32  # elements are only moved: any type of 4 or 8 bytes will do
+    cdef TakeBackward node
+    cdef void *py = cnp.PyArray_DATA(y.a)
+    cdef const void *px
+    cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
+    if where is not None and not cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        y.a[...] = x.a[where]
+    elif d:
+        source = contiguous(x)
+        px = cnp.PyArray_DATA(source.a)
+        if v < 0 and (item == 4 or item == 8):
+            gather_data(K, py, source.a, index.a, -1 - v, False)
+        elif v < 0:
+            y.a[...] = (<object> source.a)[grid(index.a, -1 - v)]
+        elif item != 4 and item != 8:
+            (<object> source.a).reshape(v, d).take((<object> index.a).reshape(-1), 0, (<object> y.a).reshape(n, d), "clip")
+        elif n * d < GIL_ELEMS:
+            K.embedding_fwd(py, px, pi, n, v, d)
+        else:
+            with nogil:
+                K.embedding_fwd(py, px, pi, n, v, d)
+    if grad_enabled() and wants(x):
+        node = TakeBackward.__new__(TakeBackward)
+        node.save(0, index)
+        node.v, node.shape, node.title = v, shape_of(x), title
+        attach(y, node, (edge(x),))
+    return y
+
+
+cdef int add_data(Tensor x, Tensor index, int64_t v, Tensor source, bint accumulate) except -1:
+    """Adds the rows of source to those of x, seen as v rows, with the numbers `index`; else x is zeros before."""
+    cdef Tensor out = contiguous(x), rows = contiguous(source)
+    cdef int64_t n = cnp.PyArray_SIZE(index.a), size = cnp.PyArray_SIZE(x.a), d = size // v if v else 0
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
+    cdef Scratch s
+    cdef void *po = cnp.PyArray_DATA(out.a)
+    cdef const void *pr = cnp.PyArray_DATA(rows.a)
+    cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index.a)
+    if is_fast(cnp.PyArray_TYPE(x.a)) and v < 0:
+        if not accumulate:
+            with nogil:
+                K.fill(po, 0, size)
+        gather_data(K, <void *> pr, out.a, index.a, -1 - v, True)
+    elif is_fast(cnp.PyArray_TYPE(x.a)):
+        s = scratch(K.embedding_bwd_scratch(n, v, d, accumulate))
+        with nogil:
+            K.embedding_bwd(po, pr, pi, n, v, d, -1, accumulate, s.data)
+    else:
+        if not accumulate:
+            cnp.PyArray_FILLWBYTE(out.a, 0)
+        if v < 0:
+            np.add.at(out.a, grid(index.a, -1 - v), rows.a)
+        elif d:
+            np.add.at((<object> out.a).reshape(v, d), (<object> index.a).reshape(-1), (<object> rows.a).reshape(n, d))
+    if out is not x:
+        copy_into(x, out)
+    return 0
+
+
+cdef Tensor placed(Tensor g, Tensor index, int64_t v, tuple shape):
+    """Zeros of shape `shape`, seen as v rows, with the rows of g added to those with the numbers `index`."""
+    cdef Tensor out = new_empty_of(shape, cnp.PyArray_TYPE(g.a))
+    add_data(out, index, v, g, False)
+    if grad_enabled() and wants(g):
+        attach(out, add_rows_node(index, v, g), (None, edge(g)))
+    return out
+
+
+cdef Tensor add_rows_(const char *op, Tensor x, Tensor index, int64_t v, Tensor source):
+    """The same in place, added to what x holds."""
+    cdef AddRowsBackward node = None
+    cdef tuple edges = (None, None)
+    if cnp.PyArray_TYPE(source.a) != cnp.PyArray_TYPE(x.a):
+        raise RuntimeError(f"[{op.decode()}] expected values of type {x.dtype} as the tensor they are added to, got "
+                           f"{source.dtype}")
+    begin_inplace(x)
+    add_data(x, index, v, cast_copy(source, cnp.PyArray_TYPE(source.a)) if source.storage is x.storage else source, True)
+    if grad_enabled() and (wants(x) or wants(source)):
+        node = add_rows_node(index, v, source)
+        edges = (edge(x), edge(source))
+    return end_inplace(x, op, node, edges)
+
+
+cdef AddRowsBackward add_rows_node(Tensor index, int64_t v, Tensor source):
+    cdef AddRowsBackward node = AddRowsBackward.__new__(AddRowsBackward)
+    node.save(0, index)
+    node.v, node.shape = v, shape_of(source)
+    return node
+
+
+cdef Tensor take_dim(Tensor x, int at, Tensor ids, str title):
+    cdef int64_t outer = 1, n = cnp.PyArray_DIMS(x.a)[at]
+    cdef tuple shape = shape_of(x)
+    cdef int i
+    cdef object where = None
+    for i in range(at):
+        outer *= cnp.PyArray_DIMS(x.a)[i]
+    if not cnp.PyArray_IS_C_CONTIGUOUS(x.a):
+        where = (slice(None),) * at + (ids.a,)
+    shape = shape[:at] + shape_of(ids) + shape[at + 1:]
+    if outer != 1:
+        ids = wrap(np.add.outer(np.arange(outer) * n, ids.a))
+    return taken(x, ids, outer * n, shape, title, where)
 
 
 # x[index] ---------------------------------------------------------------------------------------------------------
@@ -76,10 +249,15 @@ cdef tuple parts_of(Tensor x, object index):
             continue
         used += i.ndim if isinstance(i, ndarray) and i.dtype.kind == "b" else 1
     extra = cnp.PyArray_NDIM(x.a) - used
+    if extra < 0:
+        raise IndexError(f"[getitem] too many indices for a tensor of shape {shape_of(x)}: {used}")
     for i in items:
         if i is Ellipsis:
             basic.append(i)
             advanced.extend([slice(None)] * extra)
+        elif isinstance(i, ndarray) and i.ndim == 0:  # True or False: a new dimension of size 1 or 0
+            basic.append(None)
+            advanced.append(np.zeros(int(i), np.int64))
         elif isinstance(i, ndarray):
             basic.extend([slice(None)] * (i.ndim if i.dtype.kind == "b" else 1))
             advanced.append(i)
@@ -90,15 +268,6 @@ cdef tuple parts_of(Tensor x, object index):
     return tuple(basic), tuple(advanced)
 
 
-cdef object taken(ndarray a, object index, object whole_shape):
-    """a[index] with PyTorch's words for what is out of range."""
-    try:
-        return a[index]
-    except IndexError as error:
-        raise IndexError(f"[getitem] index {shown(index)} does not fit a tensor of shape {whole_shape}: "
-                         f"{str(error).replace('axis', 'dimension')}") from None
-
-
 cdef str shown(object index):
     return ", ".join([f"tensor{i.shape}" if isinstance(i, ndarray) else ":" if is_all(i) else repr(i) for i in index])
 
@@ -107,61 +276,95 @@ cdef bint is_all(object i):
     return isinstance(i, slice) and i == slice(None)
 
 
+cdef tuple flat_index(str op, tuple shape, tuple advanced):
+    """(row numbers, rows V, shape of the result) of an advanced index: arrays and `:`, one for each dimension, masks
+    for several. The result has the arrays' dimensions where the arrays stand if they stand together, else in front."""
+    cdef list items = [], arrays = [], spans = []
+    cdef int d, last, span
+    cdef int64_t step = 1
+    for i in advanced:
+        d = len(items)
+        if not isinstance(i, ndarray):
+            items.append(None)
+        elif i.dtype.kind == "b":
+            if i.shape != shape[d:d + i.ndim]:
+                raise IndexError(f"[{op}] a mask of shape {i.shape} does not fit a tensor of shape {shape} from dimension "
+                                 f"{d} on")
+            items.extend(i.nonzero())
+        else:
+            items.append(in_range(op, wrap(i), shape[d], d, True).a)
+    while items[len(items) - 1] is None:
+        items.pop()
+    arrays = [i for i in items if i is not None]
+    last = len(items) - 1
+    if last == 0:
+        return wrap(np.asarray(arrays[0], order="C")), shape[0], arrays[0].shape + shape[1:]
+    try:
+        block = np.broadcast_shapes(*[i.shape for i in arrays])
+    except ValueError:
+        raise IndexError(f"[{op}] the shapes of the indices cannot be broadcast together: "
+                         f"{', '.join([str(i.shape) for i in arrays])}") from None
+    apart = any([i is None for i in items[last - len(arrays) + 1:]])
+    spans = [shape[d] for d in range(last + 1) if items[d] is None]
+    flat, span = 0, len(spans)
+    for d in range(last, -1, -1):
+        part = items[d]
+        if part is None:
+            span -= 1
+            part = np.arange(shape[d]).reshape((-1,) + (1,) * (len(spans) - 1 - span + (0 if apart else len(block))))
+        elif apart:
+            part = part.reshape(part.shape + (1,) * len(spans))
+        flat = flat + part * step
+        step *= shape[d]
+    front = block + tuple(spans) if apart else tuple(spans) + block
+    return wrap(np.asarray(flat, order="C")), step, front + shape[last + 1:]
+
+
 @cython.final
-cdef class IndexBackward0(Node):
-    """out = x[index]:  dx = zeros with g added at index"""
-    cdef object index
-    cdef bint advanced, single
-    cdef tuple shape
+cdef class SliceBackward0(Node):
+    """out = x[index], a view:  dx = zeros with g there"""
+    cdef tuple index, shape
 
     def name(self):
-        return "IndexBackward0" if self.advanced else "SelectBackward0" if self.single else "SliceBackward0"
+        return "SelectBackward0" if len(self.index) == 1 and is_int(self.index[0]) else "SliceBackward0"
 
     cdef object apply(self, Tensor g):
-        return placed(g, self.index, self.advanced, self.shape)
+        cdef Tensor dx = new_empty_of(self.shape, cnp.PyArray_TYPE(g.a))
+        cnp.PyArray_FILLWBYTE(dx.a, 0)
+        setitem(dx, self.index, g)
+        return dx
 
 
-@cython.final
-cdef class PlacedBackward(Node):
-    """out = zeros with g added at index:  dg = its gradient there"""
-    cdef object index
-    cdef bint advanced
-
-    def name(self):
-        return "IndexPutBackward0"
-
-    cdef object apply(self, Tensor g):
-        return getitem_part(g, self.index, self.advanced)
-
-
-cdef Tensor placed(Tensor g, object index, bint advanced, tuple shape):
-    cdef PlacedBackward node
-    cdef ndarray full = own_array(np.zeros(shape, g.a.dtype))
-    if advanced:
-        np.add.at(full, index, g.a)
-    else:
-        full[index] = g.a
-    cdef Tensor out = wrap(full)
-    if grad_enabled() and wants(g):
-        node = PlacedBackward.__new__(PlacedBackward)
-        node.index, node.advanced = index, advanced
-        attach(out, node, (edge(g),))
-    return out
-
-
-cdef Tensor getitem_part(Tensor x, object index, bint advanced):
-    cdef IndexBackward0 node
-    cdef object a = taken(x.a, index, shape_of(x))
-    cdef Tensor y
+cdef Tensor getitem_view(Tensor x, tuple index):
+    cdef SliceBackward0 node
+    cdef object a
+    try:
+        a = x.a[index]
+    except IndexError as error:
+        raise IndexError(f"[getitem] index {shown(index)} does not fit a tensor of shape {shape_of(x)}: "
+                         f"{str(error).replace('axis', 'dimension')}") from None
     if not isinstance(a, ndarray):  # NumPy gives a scalar where every dimension has an int: the 0-d view instead
         a = x.a[index + (Ellipsis,)]
-    y = wrap(own_array(a)) if advanced else view_of(x, a)
+    cdef Tensor y = view_of(x, a)
     if grad_enabled() and wants(x):
-        node = IndexBackward0.__new__(IndexBackward0)
-        node.index, node.advanced, node.shape = index, advanced, shape_of(x)
-        node.single = len(index) == 1 and is_int(index[0])
+        node = SliceBackward0.__new__(SliceBackward0)
+        node.index, node.shape = index, shape_of(x)
         attach(y, node, (edge(x),))
     return y
+
+
+cdef Tensor getitem_rows(Tensor x, tuple advanced):
+    cdef int i, at = -1
+    for i in range(len(advanced)):
+        if isinstance(advanced[i], ndarray):
+            if at >= 0 or cnp.PyArray_TYPE(<ndarray> advanced[i]) == cnp.NPY_BOOL:
+                break
+            at = i
+    else:  # one array, along one dimension
+        return take_dim(x, at, in_range("getitem", wrap(advanced[at]), cnp.PyArray_DIMS(x.a)[at], at, True),
+                        "IndexBackward0")
+    index, v, shape = flat_index("getitem", shape_of(x), advanced)
+    return taken(x, index, v, shape, "IndexBackward0", advanced)
 
 
 cdef bint selects(tuple basic):
@@ -176,13 +379,16 @@ cdef object getitem(Tensor x, object index):
     cdef tuple basic
     cdef object advanced
     if isinstance(index, int) and not isinstance(index, bool):
-        return getitem_part(x, (index,), False)
+        return getitem_view(x, (index,))
+    if type(index) is Tensor and cnp.PyArray_TYPE((<Tensor> index).a) == cnp.NPY_INT64 \
+            and cnp.PyArray_NDIM((<Tensor> index).a) and cnp.PyArray_NDIM(x.a):
+        return take_dim(x, 0, in_range("getitem", index, cnp.PyArray_DIMS(x.a)[0], 0, True), "IndexBackward0")
     basic, advanced = parts_of(x, index)
     if advanced is None:
-        return getitem_part(x, basic, False)
+        return getitem_view(x, basic)
     if selects(basic):
-        x = getitem_part(x, basic, False)
-    return getitem_part(x, advanced, True)
+        x = getitem_view(x, basic)
+    return getitem_rows(x, advanced)
 
 
 # x[index] = value -------------------------------------------------------------------------------------------------
@@ -197,26 +403,20 @@ cdef class IndexPutBackward0(Node):
     cdef object apply(self, Tensor g):
         cdef Tensor dx = None, dvalue = None
         if self.edges[0] is not None:
-            dx = wrap(own_array(g.a)) if not grad_enabled() else g.clone()
-            if grad_enabled():
-                dx[self.index()] = 0
+            dx = g.clone()
+            if self.advanced is None:
+                setitem(dx, self.basic, 0)
             else:
-                put(dx.a, self.basic, self.advanced, 0)
+                setitem(getitem_view(dx, self.basic) if selects(self.basic) else dx, self.advanced, 0)
         if self.edges[1] is not None:
-            dvalue = getitem_part(g, self.basic, False)
+            dvalue = getitem_view(g, self.basic)
             if self.advanced is not None:
-                dvalue = getitem_part(dvalue, self.advanced, True)
+                dvalue = getitem_rows(dvalue, self.advanced)
             lead = len(self.shape) - cnp.PyArray_NDIM(dvalue.a)
             if lead > 0:  # the value had leading dimensions of 1
                 dvalue = dvalue.reshape((1,) * lead + shape_of(dvalue))
             dvalue = to_type(sum_to(dvalue, self.shape), self.typenum)
         return dx, dvalue
-
-    def index(self):
-        if self.advanced is not None and selects(self.basic):
-            raise NotImplementedError("create_graph=True through an assignment to a mixed basic and advanced index is "
-                                      "not implemented")
-        return self.basic if self.advanced is None else self.advanced
 
 
 cdef int put(ndarray a, object basic, object advanced, object value) except -1:
@@ -247,6 +447,8 @@ cdef int setitem(Tensor x, object index, object value) except -1:
     try:
         put(x.a, basic, advanced, value)
     except IndexError as error:
+        if advanced is not None:
+            flat_index("setitem", (<object> x.a)[basic].shape, advanced)  # says it better
         raise IndexError(f"[setitem] index {shown(basic if advanced is None else advanced)} does not fit a tensor of "
                          f"shape {shape_of(x)}: "
                          f"{str(error).replace('axis', 'dimension')}") from None
@@ -262,6 +464,22 @@ cdef int setitem(Tensor x, object index, object value) except -1:
         edges = (edge(x), None if v is None else edge(v))
     end_inplace(x, "setitem", node, edges)
     return 0
+
+
+def add_items_(Tensor input, index, Tensor values):
+    """input[index] += values, in place; what the index names several times is added up."""
+    cdef tuple basic
+    cdef object advanced
+    cdef Tensor part = input
+    basic, advanced = parts_of(input, index)
+    if advanced is None or selects(basic):
+        part = getitem_view(input, basic)
+    if advanced is None:
+        operators.iadd(part, values)
+        return input
+    rows, v, shape = flat_index("index_put_", shape_of(part), advanced)
+    add_rows_("index_put_", part, rows, v, expand_to(values, shape))
+    return input
 
 
 def masked_fill_(Tensor input, Tensor mask, value):
@@ -294,55 +512,68 @@ def nonzero(Tensor input, *, bint as_tuple=False):
 
 # gather, scatter --------------------------------------------------------------------------------------------------
 
-cdef tuple along(str op, Tensor x, int dim, Tensor index):
-    """The NumPy index that gather and scatter mean; checks ranges."""
-    cdef int at = normal_dim(op, dim, cnp.PyArray_NDIM(x.a))
-    if index.a.ndim != x.a.ndim:
-        raise RuntimeError(f"[{op}] index must have the input's {x.a.ndim} dimensions, got shape {shape_of(index)}")
+cdef tuple grid(ndarray index, int at):
+    """NumPy's index of the elements that gather and scatter mean."""
+    cdef list items = list(np.ogrid[tuple([slice(n) for n in (<object> index).shape])])
+    items[at] = index
+    return tuple(items)
+
+
+cdef int gather_data(const fdl_table *K, void *values, ndarray x, ndarray index, int at, bint add) except -1:
+    cdef int64_t strides[MAX_DIMS]
+    cdef int d, ndim = cnp.PyArray_NDIM(x)
+    cdef int64_t step = 1
+    cdef void *px = cnp.PyArray_DATA(x)
+    cdef const int64_t *pi = <const int64_t *> cnp.PyArray_DATA(index)
+    cdef const int64_t *sizes = <const int64_t *> cnp.PyArray_DIMS(index)
+    if cnp.PyArray_SIZE(index) == 0:
+        return 0
+    for d in range(ndim - 1, -1, -1):
+        strides[d] = step
+        step *= cnp.PyArray_DIMS(x)[d]
+    with nogil:
+        K.gather(values, px, pi, sizes, strides, ndim, at, add)
+    return 0
+
+
+cdef Tensor along(str op, Tensor x, int at, int dim, Tensor index):
+    """`index` checked for gather and scatter along `at`, which the caller called `dim`; x has dimensions."""
+    cdef int d, ndim = cnp.PyArray_NDIM(x.a)
     if index.a.dtype.kind != "i":
         raise RuntimeError(f"[{op}] expected an int64 index, got {index.dtype}")
-    n = shape_of(x)[at]
-    if index.a.size and (index.a.min() < 0 or index.a.max() >= n):
-        where = tuple([int(i) for i in np.argwhere((index.a < 0) | (index.a >= n))[0]])
-        raise IndexError(f"[{op}] index{list(where)} = {index.a[where]} is outside [0, {n}) of dimension {dim}")
-    grid = list(np.ogrid[tuple([slice(s) for s in shape_of(index)])]) if index.a.ndim else []
-    if index.a.ndim:
-        grid[at] = index.a
-    return tuple(grid)
+    if cnp.PyArray_SIZE(index.a):
+        if cnp.PyArray_NDIM(index.a) != ndim:
+            raise RuntimeError(f"[{op}] index must have the input's {ndim} dimensions, got shape {shape_of(index)}")
+        for d in range(ndim):
+            if d != at and cnp.PyArray_DIMS(index.a)[d] > cnp.PyArray_DIMS(x.a)[d]:
+                raise RuntimeError(f"[{op}] index: expected sizes of at most {shape_of(x)} but in dimension {dim}, got "
+                                   f"{shape_of(index)}")
+    return in_range(op, index, cnp.PyArray_DIMS(x.a)[at], dim, False)
 
 
 def gather(Tensor input, int dim, Tensor index):
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on. Shape: that of `index`."""
-    return getitem_part(input, along("gather", input, dim, index), True)
+    cdef int at = normal_dim("gather", dim, cnp.PyArray_NDIM(input.a))
+    if cnp.PyArray_NDIM(input.a) == 0:
+        return gather(input.reshape(1), 0, index.reshape(-1)).reshape(shape_of(index))
+    return taken(input, along("gather", input, at, dim, index), -1 - at, shape_of(index), "GatherBackward0", None)
 
 
-def scatter_(Tensor input, int dim, Tensor index, src=None, *, value=None):
-    """input[index[i][j]][j] = src[i][j] for dim 0, and so on, in place."""
-    where = along("scatter_", input, dim, index)
-    v = src if src is not None else value
-    if isinstance(v, Tensor) and v.ndim:
-        v = v[tuple([slice(n) for n in shape_of(index)])]
-    setitem(input, tuple([wrap(i) for i in where]), v)
-    return input
-
-
-def scatter(Tensor input, int dim, Tensor index, src=None, *, value=None):
-    """As scatter_, on a copy."""
-    return scatter_(input.clone(), dim, index, src, value=value)
-
-
-def scatter_add(Tensor input, int dim, Tensor index, Tensor src):
-    """A copy of `input` with src[i][j] added to input[index[i][j]][j] for dim 0, and so on."""
-    where = along("scatter_add", input, dim, index)
-    part = src[tuple([slice(n) for n in shape_of(index)])]
-    return input + placed(part, where, True, shape_of(input))
-
-
-def take_along_dim(Tensor input, Tensor indices, dim=None):
-    """As gather, with broadcasting; dim None: of the flattened input."""
-    if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
-    return gather(input, dim, indices)
+def scatter_add_(Tensor input, int dim, Tensor index, Tensor src):
+    """input[index[i][j]][j] += src[i][j] for dim 0, and so on, in place; duplicates are added in the order of `src`."""
+    cdef int at = normal_dim("scatter_add_", dim, cnp.PyArray_NDIM(input.a))
+    cdef tuple sizes = shape_of(index)
+    if cnp.PyArray_SIZE(index.a) == 0:
+        return input
+    if cnp.PyArray_NDIM(input.a) == 0:
+        scatter_add_(input.reshape(1), 0, index.reshape(-1), src.reshape(-1))
+        return input
+    index = along("scatter_add_", input, at, dim, index)
+    if shape_of(src) != sizes:
+        if cnp.PyArray_NDIM(src.a) != len(sizes) or any([n < s for n, s in zip(shape_of(src), sizes)]):
+            raise RuntimeError(f"[scatter_add_] src: expected at least the index's shape {sizes}, got {shape_of(src)}")
+        src = src[tuple([slice(n) for n in sizes])]
+    return add_rows_("scatter_add_", input, index, -1 - at, src)
 
 
 # order ------------------------------------------------------------------------------------------------------------
@@ -417,10 +648,10 @@ def diag(Tensor input, int diagonal=0):
         return globals()["diagonal"](input, diagonal)
     n = input.numel() + (diagonal if diagonal >= 0 else -diagonal)
     rows = np.arange(input.numel())
-    return placed(input, (rows - min(diagonal, 0), rows + max(diagonal, 0)), True, (n, n))
+    return placed(input, wrap((rows - min(diagonal, 0)) * n + rows + max(diagonal, 0)), n * n, (n, n))
 
 
 operators.getitem, operators.setitem = getitem, setitem
 
-register_all(globals(), "masked_fill_ masked_fill masked_select nonzero gather scatter_ scatter scatter_add "
-                        "take_along_dim sort argsort topk tril triu diagonal diag")
+register_all(globals(), "masked_fill_ masked_fill masked_select nonzero gather scatter_add_ sort argsort topk tril triu "
+                        "diagonal diag")

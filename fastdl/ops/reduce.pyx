@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from .. import _types
-from .indexing import gather, scatter
+from .indexing import gather, scatter_add_
 
 from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels,
@@ -441,10 +441,7 @@ cdef class SelectedBackward(Node):
         zeros = wrap(own_array(np.zeros(self.shape, (<object> g.a).dtype)))
         if not self.shape:
             return g
-        if grad_enabled():
-            return scatter(zeros, self.dim, at, g)
-        np.put_along_axis(zeros.a, at.a, g.a, self.dim)
-        return zeros
+        return scatter_add_(zeros, self.dim, at, g)
 
 
 cdef Tensor record_selected(str title, Tensor values, Tensor x, Tensor indices, int dim, bint keepdim):

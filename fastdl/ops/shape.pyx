@@ -10,10 +10,12 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, check_dims, contiguous,
-                        copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
+from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, contiguous,
+                        check_dims, copy_into, edge, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
                         register, register_all, view_of, wants, wrap)
-from .common cimport as_tensor, expand_to, normal_dim, promote, proper_dim, shape_of, strided, sum_to, to_type
+from .common cimport (as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
+                      to_type)
+from .indexing cimport in_range, take_dim
 
 cnp.import_array()
 
@@ -332,13 +334,6 @@ def cat(tensors, dim=0, *, axis=None):
     return out
 
 
-cdef Tensor new_empty_of(tuple shape, int typenum):
-    cdef npy_intp dims[32]
-    for i in range(len(shape)):
-        dims[i] = shape[i]
-    return empty(len(shape), dims, typenum)
-
-
 def stack(tensors, dim=0, *, axis=None):
     """The tensors along a new dimension `dim`; their shapes agree."""
     tensors = list(tensors)
@@ -520,65 +515,13 @@ def tile(Tensor input, *dims):
     return repeat(input, (1,) * (cnp.PyArray_NDIM(input.a) - len(counts)) + counts)
 
 
-@cython.final
-cdef class TakeBackward(Node):
-    """out = x taken at `index` along dim:  dx = g added up at index"""
-    cdef int dim
-    cdef ndarray index
-    cdef tuple shape
-    cdef str title
-
-    def name(self):
-        return self.title
-
-    cdef object apply(self, Tensor g):
-        return added_at(g, self.dim, self.index, self.shape)
-
-
-@cython.final
-cdef class AddedAtBackward(Node):
-    cdef int dim
-    cdef ndarray index
-
-    def name(self):
-        return "IndexAddBackward0"
-
-    cdef object apply(self, Tensor g):
-        return taken(g, self.dim, self.index, "IndexSelectBackward0")
-
-
-cdef Tensor taken(Tensor x, int dim, ndarray index, str title):
-    cdef TakeBackward node
-    cdef Tensor y = wrap(own_array(np.take(x.a, index, axis=dim)))
-    if grad_enabled() and wants(x):
-        node = TakeBackward.__new__(TakeBackward)
-        node.dim, node.index, node.shape, node.title = dim, index, shape_of(x), title
-        attach(y, node, (edge(x),))
-    return y
-
-
-cdef Tensor added_at(Tensor g, int dim, ndarray index, tuple shape):
-    cdef AddedAtBackward node
-    cdef Tensor out = wrap(own_array(np.zeros(shape, g.a.dtype)))
-    np.add.at(out.a, (slice(None),) * dim + (index,), g.a)
-    if grad_enabled() and wants(g):
-        node = AddedAtBackward.__new__(AddedAtBackward)
-        node.dim, node.index = dim, index
-        attach(out, node, (edge(g),))
-    return out
-
-
 def index_select(Tensor input, int dim, Tensor index):
     """The entries of `input` along `dim` at the positions in the 1-d `index`."""
     cdef int at = proper_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
     if cnp.PyArray_NDIM(index.a) > 1:
         raise IndexError(f"[index_select] expected a 1-d index, got shape {shape_of(index)}")
-    cdef int64_t n = cnp.PyArray_DIMS(input.a)[at]
-    ids = index.a.reshape(-1)
-    if ids.size and (ids.min() < 0 or ids.max() >= n):
-        bad = int(np.flatnonzero((ids < 0) | (ids >= n))[0])
-        raise IndexError(f"[index_select] index[{bad}] = {ids[bad]} is outside [0, {n})")
-    return taken(input, at, ids, "IndexSelectBackward0")
+    cdef Tensor ids = in_range("index_select", index, cnp.PyArray_DIMS(input.a)[at], dim, False)
+    return take_dim(input, at, wrap(ids.a.reshape(-1)) if ids.a.ndim == 0 else ids, "IndexSelectBackward0")
 
 
 def repeat_interleave(Tensor input, repeats, dim=None):
@@ -592,7 +535,7 @@ def repeat_interleave(Tensor input, repeats, dim=None):
         raise RuntimeError(f"[repeat_interleave] expected 1 or {n} counts, got {counts.size}")
     if counts.ndim and counts.size != n:
         counts = counts[0]
-    return taken(input, at, np.repeat(np.arange(n), counts), "RepeatInterleaveBackward0")
+    return take_dim(input, at, wrap(np.repeat(np.arange(n), counts)), "RepeatInterleaveBackward0")
 
 
 def flip(Tensor input, *dims):
@@ -600,7 +543,7 @@ def flip(Tensor input, *dims):
     out = input
     for d in sizes_of(dims):
         at = proper_dim("flip", d, cnp.PyArray_NDIM(input.a))
-        out = taken(out, at, np.arange(cnp.PyArray_DIMS(input.a)[at])[::-1].copy(), "FlipBackward0")
+        out = take_dim(out, at, wrap(np.arange(cnp.PyArray_DIMS(input.a)[at])[::-1].copy()), "FlipBackward0")
     return out
 
 
@@ -612,7 +555,7 @@ def roll(Tensor input, shifts, dims=None):
     for s, d in zip((shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims):
         at = proper_dim("roll", d, cnp.PyArray_NDIM(input.a))
         n = cnp.PyArray_DIMS(input.a)[at]
-        out = taken(out, at, (np.arange(n) - s) % max(n, 1), "RollBackward0")
+        out = take_dim(out, at, wrap((np.arange(n) - s) % max(n, 1)), "RollBackward0")
     return out
 
 

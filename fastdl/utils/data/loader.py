@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..._tensor import Tensor, from_numpy
-from ..._types import float32, float64
+from ..._types import float64
 from ...ops.creation import tensor
-from ...ops.embedding import embedding
 from ...ops.random import Generator
 from ...ops.shape import stack
 from .dataset import Dataset, IterableDataset, rows_of
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
-
-WIDE_BYTES = 512  # rows from here on are gathered by the embedding kernel: faster, but 3 us dearer to call
 
 
 def default_convert(data: Any) -> Any:
@@ -197,13 +194,12 @@ class DataLoader:
 
     def _gathered_batches(self, tensors: tuple[Tensor, ...], rows: np.ndarray | None) -> Iterator[list[Tensor]]:
         """Batches of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
-        sources = [row_source(t) for t in tensors]
         for numbers in self._number_batches():
             if isinstance(numbers, slice) and rows is None:
                 yield [t[numbers].clone() for t in tensors]
                 continue
-            numbers = np.asarray(rows[numbers] if rows is not None else numbers, np.int64)
-            yield [gather_rows(source, numbers) for source in sources]
+            index = from_numpy(np.asarray(rows[numbers] if rows is not None else numbers, np.int64))
+            yield [t[index] for t in tensors]
 
     def _number_batches(self) -> Iterator[Any]:
         """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list."""
@@ -217,18 +213,3 @@ class DataLoader:
                 yield part if order is None else order[part]
         else:
             yield from batcher
-
-
-def row_source(t: Tensor) -> tuple[np.ndarray, Tensor | None]:
-    """What rows are taken of: an array, and for wide rows of floats also a matrix that the embedding kernel reads."""
-    wide = t.dtype in (float32, float64) and t.is_contiguous() and len(t) and t.nbytes // len(t) >= WIDE_BYTES
-    return t.numpy(), t.detach().reshape(t.shape[0], -1) if wide else None
-
-
-def gather_rows(source: tuple[np.ndarray, Tensor | None], numbers: np.ndarray) -> Tensor:
-    """A tensor of the rows with these numbers."""
-    array, matrix = source
-    if matrix is None or not (numbers.size and numbers.min() >= 0 and numbers.max() < len(array)):
-        return from_numpy(array.take(numbers, 0))  # also negative numbers; an IndexError names the wrong one
-    out = embedding(from_numpy(numbers), matrix)
-    return out if array.ndim == 2 else out.reshape(len(numbers), *array.shape[1:])
