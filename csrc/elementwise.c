@@ -11,6 +11,7 @@
 enum {
     MAX_DIMS = 32,
     BLOCK = 1024,         /* elements of a unit of work */
+    AHEAD = 512,          /* elements between what is fetched and what is worked on */
     GRAIN_CHEAP = 32768,  /* elements per thread at least: about 5 us of arithmetic from L2 */
     GRAIN_MATH = 8192,    /* the same for exp and its kin */
     SHORT_ROW = 256       /* elements up to which a copy is quicker than the call of memcpy */
@@ -189,18 +190,38 @@ INLINE vf apply_unary_bwd(int op, vf g, vf s, vf p, vf q) {
     }
 }
 
+/* bound by memory wherever the operands are; the others fetch what comes next, which is nothing to them in L1 and hides
+ * L3's latency: a sixth of GELU's time */
+INLINE int is_cheap(int op) {
+    return op == FDL_NEG || op == FDL_ABS || op == FDL_SQUARE || op == FDL_RELU || op == FDL_LEAKY_RELU ||
+           op == FDL_SIGN || op == FDL_CLAMP;
+}
+
 INLINE void unary_loop(const int op, const walk *w, char *const *ptr, int64_t n) {
     real *out = (real *)ptr[0];
     const real *x = (const real *)ptr[1];
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) v_store(out + i, apply_unary(op, v_load(x + i), w->p, w->q));
+    for (; i + VL <= n; i += VL) {
+        if (!is_cheap(op)) {
+            __builtin_prefetch(x + i + AHEAD);
+            v_prefetch_write(out + i + AHEAD);
+        }
+        v_store(out + i, apply_unary(op, v_load(x + i), w->p, w->q));
+    }
     if (i < n) v_store_n(out + i, apply_unary(op, v_load_n(x + i, n - i), w->p, w->q), n - i);
 }
 INLINE void unary_bwd_loop(const int op, const walk *w, char *const *ptr, int64_t n) {
     real *dx = (real *)ptr[0];
     const real *g = (const real *)ptr[1], *s = (const real *)ptr[2];
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) v_store(dx + i, apply_unary_bwd(op, v_load(g + i), v_load(s + i), w->p, w->q));
+    for (; i + VL <= n; i += VL) {
+        if (!is_cheap(op)) {
+            __builtin_prefetch(g + i + AHEAD);
+            __builtin_prefetch(s + i + AHEAD);
+            v_prefetch_write(dx + i + AHEAD);
+        }
+        v_store(dx + i, apply_unary_bwd(op, v_load(g + i), v_load(s + i), w->p, w->q));
+    }
     if (i < n)
         v_store_n(dx + i, apply_unary_bwd(op, v_load_n(g + i, n - i), v_load_n(s + i, n - i), w->p, w->q), n - i);
 }
@@ -256,13 +277,7 @@ static void unary_bwd_row(const walk *w, char *const *ptr, int64_t n) {
     }
 }
 
-static int64_t unary_grain(int op) {
-    switch (op) {
-    case FDL_NEG: case FDL_ABS: case FDL_SQUARE: case FDL_RELU: case FDL_LEAKY_RELU: case FDL_SIGN: case FDL_CLAMP:
-        return GRAIN_CHEAP;
-    }
-    return GRAIN_MATH;
-}
+static int64_t unary_grain(int op) { return is_cheap(op) ? GRAIN_CHEAP : GRAIN_MATH; }
 
 static const int64_t ONE[1] = {1}, ZERO[1] = {0};
 

@@ -262,6 +262,15 @@ INLINE void v_stream_end(void) {
 #endif
 }
 
+/* Fetches a cache line that is about to be overwritten. */
+INLINE void v_prefetch_write(const real *p) {
+#if defined(__x86_64__)
+    __asm__("prefetchw %0" : : "m"(*(const char *)p)); /* no part of x86-64-v4, but of all its CPUs */
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* product of the lower halves of 64-bit lanes */
 typedef uint64_t v64 __attribute__((vector_size(VB)));
 INLINE v64 v_mul_low32(v64 a, v64 b) {
@@ -275,6 +284,30 @@ INLINE v64 v_mul_low32(v64 a, v64 b) {
     return (v64)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 #endif
 }
+
+/* the upper halves of 64-bit lanes in the lower ones; what is in the upper ones does not count. A shuffle, because shifts
+ * share a port with multiplications. */
+INLINE v64 v_upper32(v64 x) {
+    typedef uint32_t words __attribute__((vector_size(VB)));
+#if VB == 64
+    return (v64)__builtin_shufflevector((words)x, (words)x, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
+#elif VB == 32
+    return (v64)__builtin_shufflevector((words)x, (words)x, 1, 1, 3, 3, 5, 5, 7, 7);
+#else
+    return (v64)__builtin_shufflevector((words)x, (words)x, 1, 1, 3, 3);
+#endif
+}
+
+/* a0 b0 a2 b2 .., and a1 b1 a3 b3 .. */
+#if VB == 64
+#define V_PAIRS(a, b, o) __builtin_shufflevector(a, b, o, o + 8, o + 2, o + 10, o + 4, o + 12, o + 6, o + 14)
+#elif VB == 32
+#define V_PAIRS(a, b, o) __builtin_shufflevector(a, b, o, o + 4, o + 2, o + 6)
+#else
+#define V_PAIRS(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
+#endif
+INLINE v64 v_pair_even(v64 a, v64 b) { return V_PAIRS(a, b, 0); }
+INLINE v64 v_pair_odd(v64 a, v64 b) { return V_PAIRS(a, b, 1); }
 
 /* Joins LANES partial results: lane i with i+8, then i+4, i+2, i+1. The tree of every reduction, in 16-byte pieces. */
 typedef real vq __attribute__((vector_size(16)));
@@ -343,6 +376,18 @@ INLINE real v_htop(const vf acc[NV]) {
     real a = x[0][0] > x[0][2] ? x[0][0] : x[0][2], b = x[0][1] > x[0][3] ? x[0][1] : x[0][3];
     return a > b ? a : b;
 #endif
+}
+
+/* the largest of n elements, -inf for none, where a NaN may get lost */
+INLINE real v_row_top(const real *x, int64_t n) {
+    vf top[4 * NV];
+    int64_t i = 0;
+    UNROLL for (int k = 0; k < 4 * NV; k++) top[k] = v_set1(-INFINITY);
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL for (int k = 0; k < 4 * NV; k++) top[k] = v_top(top[k], v_load(x + i + k * VL));
+    for (; i < n; i += VL) top[0] = v_top(top[0], v_load_fill(x + i, clamp_width(n - i), -INFINITY));
+    UNROLL for (int k = NV; k < 4 * NV; k++) top[k % NV] = v_top(top[k % NV], top[k]);
+    return v_htop(top);
 }
 
 /* DO(d, even, odd) for d = VL/2, .., 2, 1: shuffles of two vectors that take their even or odd blocks of d lanes. */

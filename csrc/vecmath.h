@@ -9,7 +9,7 @@
  *   v_sigmoid         2.3; 2.3    relative, also down to the denormals for x << 0
  *   v_erf             1.3; 1.3
  *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
- *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute
+ *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute, 0 below -11.6 (-36.1)
  *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense; _grad: 3e-7; 6e-16 absolute
  *   v_pow             1.1; 1.1    special cases as C99's; without FMA the error grows with |y log x|, to 2e-5
  *
@@ -68,6 +68,10 @@ typedef uint64_t ureal;
 #define LN2_HI 0x1.62e42fefa38p-1 /* 11 zero bits at the end: n * LN2_HI is exact */
 #define LN2_LO 0x1.ef35793c76730p-45
 #define ERF_SWITCH 0.9
+#define GELU_SHIFT 3           /* see v_normal_tail: from the end on the exponent rounds to EXP_BIAS - shift */
+#define GELU_END -37.6
+#define GELU_GRAD_SHIFT 83     /* gradients down to 1e-24 have normal products with gelu' */
+#define GELU_GRAD_END -36.095
 #define ERFC_C0 4.0            /* erfc(a) exp(a^2) = ERFC_C(t) / (a + C0), t = 1 - 2 C0 / (a + C0) */
 #else
 typedef uint32_t ureal;
@@ -81,6 +85,10 @@ typedef uint32_t ureal;
 #define LN2_HI 0x1.62e4p-1f
 #define LN2_LO 0x1.7f7d1cp-20f
 #define ERF_SWITCH 0.9f
+#define GELU_SHIFT 3
+#define GELU_END -13.1f
+#define GELU_GRAD_SHIFT 30
+#define GELU_GRAD_END -11.584f
 #define ERFC_C0 2.5f
 #endif
 typedef ureal vu __attribute__((vector_size(VB)));
@@ -240,39 +248,54 @@ INLINE vf v_erf(vf x) {
     return v_sel(a < V(ERF_SWITCH), small, v_copysign(V(1) - tail, x));
 }
 
-/* q = Phi(-|x|) and e = exp(-x^2 / 2), Phi the normal distribution; exact zeros from |x| = 13.2 (37.6) on. Returns -|x|,
- * no less than -40. v_top takes its second operand where one is NaN. */
-INLINE vf v_normal_tail(vf x, vf *q, vf *e) {
-    const real root2 = (real)1.41421356237309504880;
-    vf a = v_top(V(-40), (vf)((vi)x | (vi)V(-0.0)));
-    *e = v_exp_nonpositive(a * a * V(-0.5));
-    vf half = V(root2 / 2) / (V(ERFC_C0 * root2) - a), t = v_fma(half, V(-4 * ERFC_C0), V(1)); /* as v_erfc_scaled, halved */
-    *q = half * V_POLY(t, ERFC_C) * *e;
+#define V_UNIT(shift) __builtin_ldexp(1, shift)
+/* With Phi the normal distribution: exp(-x^2 / 2) = y 2^shift power, Phi(-|x|) = r y power. Returns -|x|, no less than
+ * `end`, where power is 0. A denormal costs as much as ten vectors: `shift` is large enough that products with `power`
+ * are normal or 0. v_top takes its second operand where one is NaN. */
+INLINE vf v_normal_tail(vf x, real end, const int shift, vf *r, vf *y, vf *power) {
+    const real root2 = (real)1.41421356237309504880, unit = (real)V_UNIT(shift);
+    const int count = sizeof EXP_C / sizeof *EXP_C;
+    vf a = v_top(V(end), (vf)((vi)x | (vi)V(-0.0))), square = a * a; /* twice the exponent, and so is d */
+    vf magic = V(ROUND_MAGIC + EXP_BIAS - shift), t = v_fma(square, V(-0.72134752044448170368), magic), n = t - magic;
+#if defined(HAS_FMA) && !defined(FDL_F64) /* an error of 2e-7, where the square's is 5e-6 */
+    vf d = v_fma(n, V(-1.38629436111989061883), -square);
+#else
+    vf d = v_fma(n, V(-2 * LN2_LO), v_fma(n, V(-2 * LN2_HI), -square));
+#endif
+    vf p = V(EXP_C[count - 1] / (2 << count));
+    UNROLL for (int i = count - 2; i >= 0; i--) p = v_fma(p, d, V(EXP_C[i] / (4 << i)));
+    *y = v_fma(v_fma(p, d, V(0.5)), d, V(1));
+    *power = (vf)((vu)t << MANT_BITS);
+    vf inv = V(unit * root2 / 2) / (V(ERFC_C0 * root2) - a);
+    *r = inv * V_POLY(v_fma(inv, V(-4 * ERFC_C0 / unit), V(1)), ERFC_C); /* v_erfc_scaled, halved */
     return a;
 }
 /* x Phi(x) = max(x, 0) - |x| Phi(-|x|): keeps the negative tail, where 0.5 x (1 + erf) cancels */
 INLINE vf v_gelu(vf x) {
-    vf q, e, a = v_normal_tail(x, &q, &e);
-    return v_fma(a, q, v_top(v_zero(), x));
+    vf r, y, power, a = v_normal_tail(x, GELU_END, GELU_SHIFT, &r, &y, &power);
+    return v_fma(a * r * y, power, v_top(v_zero(), x));
 }
-/* gelu'(x) = Phi(x) + x phi(x) = 1 + t, for x < 0: -t, with t = |x| phi(x) - Phi(-|x|) */
+/* gelu'(x) = Phi(x) + x phi(x) = 1 + t, with the sign: -t, with t = |x| phi(x) - Phi(-|x|) */
 INLINE vf v_gelu_grad(vf x) {
-    vf q, e, a = v_normal_tail(x, &q, &e), t = v_fma(a * V(-0.398942280401432677940), e, -q);
-    return v_sel(x < v_zero(), -t, V(1) + t);
+    vf r, y, power, a = v_normal_tail(x, GELU_GRAD_END, GELU_GRAD_SHIFT, &r, &y, &power);
+    vf t = v_fma(a, V(-0.398942280401432677940 * V_UNIT(GELU_GRAD_SHIFT)), -r) * y;
+    vi sign = (vi)x & (vi)V(-0.0);
+    return v_fma(t, (vf)((vi)power ^ sign), v_sel(sign != 0, v_zero(), V(1)));
 }
 
 /* 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3) */
 INLINE vf v_gelu_tanh(vf x) {
     vf c = v_sel(x < V(-30), V(-30), x); /* exactly 0 from here on */
     vf u2 = V(1.59576912160573071176) * v_fma(V(0.044715) * c * c, c, c);
-    return c * v_sigmoid(u2);
+    vf z = v_exp_nonpositive(-v_abs(u2)); /* as v_sigmoid, without denormals */
+    return c * (v_sel(u2 < v_zero(), z, V(1)) / (V(1) + z));
 }
 /* s + x s (1 - s) (2u)', s = sigmoid(2u) */
 INLINE vf v_gelu_tanh_grad(vf x) {
     vf c = v_sel(x < V(-30), V(-30), v_sel(x > V(30), V(30), x)), c2 = c * c;
     vf u2 = V(1.59576912160573071176) * v_fma(V(0.044715) * c2, c, c);
     vf slope = V(1.59576912160573071176) * v_fma(V(3 * 0.044715), c2, V(1));
-    vf z = v_exp(-v_abs(u2)), inv = V(1) / (V(1) + z); /* s and 1 - s are inv and z inv, or the other way round */
+    vf z = v_exp_nonpositive(-v_abs(u2)), inv = V(1) / (V(1) + z); /* s and 1 - s are inv and z inv, or the other way round */
     return v_fma(c * slope, z * inv * inv, v_sel(u2 < v_zero(), z, V(1)) * inv);
 }
 

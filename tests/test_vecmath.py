@@ -90,6 +90,26 @@ def test_gelu(dtype, each_isa):
     assert (abs(found - expected)[normal] <= relative * abs(expected[normal])).all()
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_gelu_far_out(dtype, approximate, each_isa):
+    """Wide inputs give no denormals, which would make them slow, and a gradient within its bound."""
+    own, _ = TYPES[dtype]
+    x = fastdl.tensor(points(own, -60, 60)).requires_grad_()
+    y = gelu(x, approximate=approximate)
+    y.sum().backward()
+    v = x.detach().numpy().astype(np.float64)
+    if approximate == "none":
+        cdf = np.array([0.5 * math.erfc(-a / math.sqrt(2)) for a in v])
+        slope = cdf + v * np.exp(-v * v / 2) / math.sqrt(2 * math.pi)
+        assert abs(x.grad.numpy() - slope).max() <= (4e-7 if own is np.float32 else 1e-15)
+    for values in (y.detach().numpy(), x.grad.numpy()):
+        far = abs(values[abs(v) > 1])
+        assert far[far > 0].min() >= np.finfo(own).smallest_normal
+    edges = gelu(fastdl.tensor(np.array([np.inf, -np.inf, np.nan, -0.0], own)), approximate=approximate).numpy()
+    np.testing.assert_array_equal(edges, np.array([np.inf, 0, np.nan, -0.0], own))
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_special_values(dtype, each_isa):
     own, _ = TYPES[dtype]
