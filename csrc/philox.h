@@ -21,19 +21,23 @@ INLINE philox_keys philox_schedule(uint64_t seed) {
 }
 
 /* One counter in each 64-bit lane: the words stand in the lower halves, what products leave in the upper halves does
- * not count. Half the lanes idle, but nothing is shuffled between the multiplications. */
-INLINE void philox_lanes(v64 c[4], uint64_t stream, const philox_keys *key) {
+ * not count. Half the lanes idle, but nothing is moved between them. `count` vectors go side by side, because each waits
+ * for its own multiplications. */
+INLINE void philox_lanes(v64 c[][4], const int count, uint64_t stream, const philox_keys *key) {
     const v64 m0 = (v64){} + 0xD2511F53u, m1 = (v64){} + 0xCD9E8D57u;
-    c[1] = c[0] >> 32;
-    c[2] = (v64){} + (uint32_t)stream;
-    c[3] = (v64){} + (stream >> 32);
-    UNROLL for (int round = 0; round < 10; round++) {
-        v64 product0 = v_mul_low32(c[0], m0), product1 = v_mul_low32(c[2], m1);
-        c[0] = (product1 >> 32) ^ c[1] ^ ((v64){} + key->of[round][0]);
-        c[2] = (product0 >> 32) ^ c[3] ^ ((v64){} + key->of[round][1]);
-        c[1] = product1;
-        c[3] = product0;
+    UNROLL for (int i = 0; i < count; i++) {
+        c[i][1] = v_upper32(c[i][0]);
+        c[i][2] = (v64){} + (uint32_t)stream;
+        c[i][3] = (v64){} + (stream >> 32);
     }
+    UNROLL for (int round = 0; round < 10; round++)
+        UNROLL for (int i = 0; i < count; i++) {
+            v64 product0 = v_mul_low32(c[i][0], m0), product1 = v_mul_low32(c[i][2], m1);
+            c[i][0] = v_upper32(product1) ^ c[i][1] ^ ((v64){} + key->of[round][0]);
+            c[i][2] = v_upper32(product0) ^ c[i][3] ^ ((v64){} + key->of[round][1]);
+            c[i][1] = product1;
+            c[i][3] = product0;
+        }
 }
 
 /* out[w * LANES + lane]: word w of counter `counter + lane`. Two vectors at a time, the even and the odd counters. */
@@ -42,14 +46,36 @@ INLINE void philox(uint32_t out[PHILOX_GROUP], uint64_t counter, uint64_t stream
     v64 lane = {0};
     UNROLL for (int i = 0; i < L64; i++) lane[i] = 2 * i;
     UNROLL for (int first = 0; first < LANES; first += 2 * L64) {
-        v64 even[4], odd[4];
-        even[0] = lane + (counter + first);
-        odd[0] = even[0] + 1;
-        philox_lanes(even, stream, key);
-        philox_lanes(odd, stream, key);
+        v64 c[2][4];
+        c[0][0] = lane + (counter + first);
+        c[1][0] = c[0][0] + 1;
+        philox_lanes(c, 2, stream, key);
         UNROLL for (int w = 0; w < 4; w++) {
-            v64 both = (even[w] & 0xffffffff) | (odd[w] << 32);
+            v64 both = (c[0][w] & 0xffffffff) | (c[1][w] << 32);
             memcpy(out + w * LANES + first, &both, sizeof both);
+        }
+    }
+}
+
+/* The lower (upper) words of a and b in one: those of a in the even places. Joining gives a (b) back. */
+INLINE v64 words_low(v64 a, v64 b) { return (a & 0xffffffff) | (b << 32); }
+INLINE v64 words_high(v64 a, v64 b) { return (a >> 32) | (b & 0xffffffff00000000); }
+
+/* out: PHILOX_RUN words of the stream in order, from those of `counter` on. Counters stand in the lanes so that pairing
+ * words 0, 1 and 2, 3 of each puts them in order. */
+enum { PHILOX_RUN = 2 * PHILOX_GROUP };
+INLINE void philox_run(uint32_t out[PHILOX_RUN], uint64_t counter, uint64_t stream, const philox_keys *key) {
+    enum { L64 = VB / 8, SIDE_BY_SIDE = VREGS / 8 };
+    v64 lane = {0};
+    UNROLL for (int i = 0; i < L64; i++) lane[i] = i % 2 * (L64 / 2) + i / 2;
+    for (int first = 0; first < PHILOX_RUN / 4; first += SIDE_BY_SIDE * L64) {
+        v64 c[SIDE_BY_SIDE][4];
+        UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) c[i][0] = lane + (counter + first + i * L64);
+        philox_lanes(c, SIDE_BY_SIDE, stream, key);
+        UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) {
+            v64 front = words_low(c[i][0], c[i][1]), back = words_low(c[i][2], c[i][3]);
+            v64 both[2] = {v_pair_even(front, back), v_pair_odd(front, back)};
+            memcpy(out + 4 * (first + i * L64), both, sizeof both);
         }
     }
 }

@@ -6,73 +6,50 @@
  *   rand_normal   Box-Muller on pairs: elements 2j and 2j + 1 are r cos(a) and r sin(a), with r from the first and a
  *                 from the second of two uniforms: float words 2j, 2j + 1; double words 4j .. 4j + 3
  *   dropout       element i is kept where word i < (1 - p) 2^32
- * A caller takes a new stream for every call. LANES counters are worked on side by side: one group of words. */
+ * A caller takes a new stream for every call. A group of words is made at once. */
 #include "fastdl.h"
 #include "philox.h"
 #include "vecmath.h"
 
 enum {
-    GROUP = PHILOX_GROUP,
-    GRAIN_GROUPS = 128     /* 8 K words: about 5 us */
+    GROUP = PHILOX_RUN,
+    GRAIN_GROUPS = 64      /* 8 K words: about 5 us */
 };
-
-typedef uint32_t words __attribute__((vector_size(VB)));
-typedef uint32_t quad __attribute__((vector_size(16)));
-
-/* by[w * LANES + lane] to the order of the stream: 4 * lane + w */
-INLINE void interleave(uint32_t out[GROUP], const uint32_t by[GROUP]) {
-    UNROLL for (int lane = 0; lane < LANES; lane += 4) {
-        quad x[4], y[4];
-        UNROLL for (int w = 0; w < 4; w++) memcpy(&x[w], by + w * LANES + lane, sizeof x[w]);
-        UNROLL for (int h = 0; h < 2; h++) {
-            y[h] = __builtin_shufflevector(x[2 * h], x[2 * h + 1], 0, 4, 1, 5);
-            y[2 + h] = __builtin_shufflevector(x[2 * h], x[2 * h + 1], 2, 6, 3, 7);
-        }
-        UNROLL for (int h = 0; h < 2; h++) {
-            x[2 * h] = __builtin_shufflevector(y[2 * h], y[2 * h + 1], 0, 1, 4, 5);
-            x[2 * h + 1] = __builtin_shufflevector(y[2 * h], y[2 * h + 1], 2, 3, 6, 7);
-        }
-        memcpy(out + 4 * lane, x, sizeof x);
-    }
-}
-
-/* the same for GROUP / 2 doubles or GROUP floats that were made from words of one position: `per` of each counter */
-INLINE void interleave_real(real *out, const real *by, int per) {
-#ifdef FDL_F64
-    for (int lane = 0; lane < LANES; lane++)
-        UNROLL for (int w = 0; w < per; w++) out[per * lane + w] = by[w * LANES + lane];
-#else
-    uint32_t words_in[GROUP], words_out[GROUP];
-    (void)per;
-    memcpy(words_in, by, sizeof words_in);
-    interleave(words_out, words_in);
-    memcpy(out, words_out, sizeof words_out);
-#endif
-}
 
 enum {
     WORDS_PER_REAL = sizeof(real) / 4,
-    REALS = GROUP / WORDS_PER_REAL,      /* elements of a group */
-    PER_COUNTER = 4 / WORDS_PER_REAL     /* elements of a counter */
+    REALS = GROUP / WORDS_PER_REAL /* elements of a group */
 };
 
-/* VL numbers u 2^24 (2^53), u uniform in [0, 1), from the words at p (double: high at p, low at p + LANES) */
-INLINE vf uniform_bits(const uint32_t *p) {
+/* VL numbers u 2^24 (2^53), u uniform in [0, 1), of the words in x (double: the high word in the lower half) */
+INLINE vf uniform_bits(v64 x) {
 #ifdef FDL_F64
-    return v_fma(v_from_int(load_words(p)), v_set1(0x1p21), v_from_int((vi)((v64)load_words(p + LANES) >> 11)));
+    return v_fma(v_from_int((vi)(x & 0xffffffff)), v_set1(0x1p21), v_from_int((vi)(x >> 43)));
 #else
-    return __builtin_convertvector((vi)((words)load_words(p) >> 8), vf);
+    typedef uint32_t words __attribute__((vector_size(VB)));
+    return __builtin_convertvector((vi)((words)x >> 8), vf);
 #endif
 }
 #ifdef FDL_F64
 #define UNIFORM_UNIT 0x1p-53
+/* elements 0, 2, 4, .. and 1, 3, 5, .. of x and y, in some order; joining them gives x and y back */
+#define EVEN v_pair_even
+#define ODD v_pair_odd
 #else
 #define UNIFORM_UNIT 0x1p-24f
+#define EVEN words_low
+#define ODD words_high
 #endif
+
+INLINE v64 words_at(const uint32_t *p) {
+    v64 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
 
 typedef struct random_args random_args;
 struct random_args {
-    void (*group)(const random_args *r, real *to, const real *x, const uint32_t by[GROUP]);
+    void (*group)(const random_args *r, real *to, const real *x, const uint32_t words[GROUP]);
     void *out;
     const real *x;
     int64_t n, per_group;
@@ -88,20 +65,18 @@ static void random_task(void *ctx, int64_t begin, int64_t end, int thread) {
     (void)thread;
     for (int64_t g = begin; g < end; g++) {
         int64_t at = g * r->per_group, count = min_i64(r->per_group, r->n - at);
-        uint32_t by[GROUP];
-        philox(by, (uint64_t)g * LANES, r->stream, &key);
+        uint32_t words[GROUP] __attribute__((aligned(VB)));
+        philox_run(words, (uint64_t)g * (GROUP / 4), r->stream, &key);
         if (!r->group) { /* raw words */
-            uint32_t ordered[GROUP];
-            interleave(ordered, by);
-            memcpy((uint32_t *)r->out + at, ordered, count * sizeof *ordered);
+            memcpy((uint32_t *)r->out + at, words, count * sizeof *words);
             continue;
         }
         real rest[GROUP], rest_x[GROUP] = {0}, *to = (real *)r->out + at;
         const real *x = r->x ? r->x + at : 0;
-        if (count == r->per_group) r->group(r, to, x, by);
+        if (count == r->per_group) r->group(r, to, x, words);
         else {
             if (x) memcpy(rest_x, x, count * sizeof *x);
-            r->group(r, rest, rest_x, by);
+            r->group(r, rest, rest_x, words);
             memcpy(to, rest, count * sizeof *to);
         }
     }
@@ -117,17 +92,14 @@ void FDL_FN(rand_uint32)(uint32_t *out, int64_t n, uint64_t seed, uint64_t strea
     run_random(&r);
 }
 
-static void uniform_group(const random_args *r, real *to, const real *x, const uint32_t by[GROUP]) {
-    real by_word[REALS];
+static void uniform_group(const random_args *r, real *to, const real *x, const uint32_t words[GROUP]) {
     const vf low = v_set1(r->a), width = v_set1(r->b), top = v_set1(r->top);
     (void)x;
-    UNROLL for (int w = 0; w < PER_COUNTER; w++)
-        UNROLL for (int i = 0; i < LANES; i += VL) {
-            vf u = uniform_bits(by + w * WORDS_PER_REAL * LANES + i) * v_set1(UNIFORM_UNIT);
-            u = v_fma(u, width, low);
-            v_store(by_word + w * LANES + i, v_sel(u > top, top, u)); /* rounding may reach high */
-        }
-    interleave_real(to, by_word, PER_COUNTER);
+    UNROLL for (int i = 0; i < REALS; i += VL) {
+        vf u = uniform_bits(words_at(words + i * WORDS_PER_REAL)) * v_set1(UNIFORM_UNIT);
+        u = v_fma(u, width, low);
+        v_store(to + i, v_sel(u > top, top, u)); /* rounding may reach high */
+    }
 }
 
 /* the next number below x, for finite x */
@@ -148,20 +120,18 @@ void FDL_FN(rand_uniform)(real *out, int64_t n, double low, double high, uint64_
     run_random(&r);
 }
 
-static void normal_group(const random_args *r, real *to, const real *x, const uint32_t by[GROUP]) {
-    real by_word[REALS];
+static void normal_group(const random_args *r, real *to, const real *x, const uint32_t words[GROUP]) {
     const vf mean = v_set1(r->a), std = v_set1(r->b), unit = v_set1(UNIFORM_UNIT);
     (void)x;
-    UNROLL for (int w = 0; w < PER_COUNTER; w += 2)
-        UNROLL for (int i = 0; i < LANES; i += VL) {
-            const uint32_t *first = by + w * WORDS_PER_REAL * LANES + i, *second = first + WORDS_PER_REAL * LANES;
-            vf u = v_fma(uniform_bits(first), unit, unit), s, c; /* in (0, 1] */
-            vf radius = v_sqrt(v_set1(-2) * v_log(u));
-            v_sincos_turn(uniform_bits(second) * unit, &s, &c);
-            v_store(by_word + w * LANES + i, v_fma(std, radius * c, mean));
-            v_store(by_word + (w + 1) * LANES + i, v_fma(std, radius * s, mean));
-        }
-    interleave_real(to, by_word, PER_COUNTER);
+    UNROLL for (int i = 0; i < REALS; i += 2 * VL) {
+        v64 p = words_at(words + i * WORDS_PER_REAL), q = words_at(words + (i + VL) * WORDS_PER_REAL);
+        vf u = v_fma(uniform_bits(EVEN(p, q)), unit, unit), s, c; /* in (0, 1] */
+        vf radius = v_sqrt(v_set1(-2) * v_log(u));
+        v_sincos_turn(uniform_bits(ODD(p, q)) * unit, &s, &c);
+        v64 first = (v64)v_fma(std, radius * c, mean), second = (v64)v_fma(std, radius * s, mean);
+        v_store(to + i, (vf)EVEN(first, second));
+        v_store(to + i + VL, (vf)ODD(first, second));
+    }
 }
 
 /* rand_normal: out[i] = mean + std z, z standard normal, |z| <= 5.8 (8.6) */
@@ -171,10 +141,8 @@ void FDL_FN(rand_normal)(real *out, int64_t n, double mean, double std, uint64_t
     run_random(&r);
 }
 
-static void dropout_group(const random_args *r, real *to, const real *x, const uint32_t by[GROUP]) {
-    uint32_t ordered[GROUP];
-    interleave(ordered, by);
-    UNROLL for (int i = 0; i < GROUP; i += VL) v_store(to + i, v_load(x + i) * keep_factor(r->keep, ordered + i));
+static void dropout_group(const random_args *r, real *to, const real *x, const uint32_t words[GROUP]) {
+    UNROLL for (int i = 0; i < GROUP; i += VL) v_store(to + i, v_load(x + i) * keep_factor(r->keep, words + i));
 }
 
 /* dropout: out[i] = x[i] / (1 - p) where kept, x[i] * 0 elsewhere (so NaN and inf show); out may be x.
