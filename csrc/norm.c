@@ -11,7 +11,8 @@ enum {
     BLOCK = 4096,    /* bits: elements of one partial sum */
     GROUPS = 4,      /* bits: independent sums per lane, to hide the latency of an addition */
     CHUNK = 64,      /* bits: rows of one partial sum of the gradients of weight and bias */
-    SIDE = 4,        /* rows whose gradients are worked out side by side: weight and sums are loaded once for them */
+    LINE = 64,       /* bytes of a cache line: dx is on its way to L1 while the sums are taken */
+    SIDE = 2,        /* rows whose gradients are worked out side by side: weight and sums are loaded once for them */
     L1_ELEMS = 4096, /* of each array, that stay in L1 */
     TILE = 512,      /* columns whose chunks are joined together */
     GRAIN = 8192,    /* elements worth a thread, about 4 us */
@@ -260,6 +261,7 @@ INLINE void backward_rows(const norm_args *a, int64_t first, int64_t end, real *
         norm_row row[VL];
         vf products[VL] = {0}, values[VL] = {0}, size = v_set1((real)d), r = v_load_n(a->rstd + first, count);
         for (int k = 0; k < count; k++) {
+            for (int64_t i = 0; i < d; i += LINE / (int64_t)sizeof(real)) v_prefetch_write(dx + k * d + i);
             row[k] = (norm_row){is_rms ? 0 : a->mean[first + k], a->rstd[first + k], 0, 0};
             products[k] = row_dots(&values[k], dy + k * d, x + k * d, a->weight, row[k].mean, d, is_rms);
         }
