@@ -159,17 +159,6 @@ INLINE void small_rows(const ce_args *a, int64_t first, int count, const int gro
         }
 }
 
-static real row_top(const real *x, int64_t v) {
-    vf top[4 * NV];
-    int64_t i = 0;
-    UNROLL for (int k = 0; k < 4 * NV; k++) top[k] = v_set1(-INFINITY);
-    for (; i + 4 * LANES <= v; i += 4 * LANES)
-        UNROLL for (int k = 0; k < 4 * NV; k++) top[k] = v_top(top[k], v_load(x + i + k * VL));
-    for (; i < v; i += VL) top[0] = v_top(top[0], v_load_fill(x + i, (int)min_i64(v - i, VL), -INFINITY));
-    UNROLL for (int k = NV; k < 4 * NV; k++) top[k % NV] = v_top(top[k % NV], top[k]);
-    return v_htop(top);
-}
-
 typedef struct ce_sums {
     vf exp[NV], aims[NV], rest[NV];
 } ce_sums;
@@ -253,7 +242,7 @@ INLINE void large_rows(const ce_args *a, int64_t first, int count, real *buffer,
             if (dx) memset(dx, 0, v * sizeof(real));
             continue;
         }
-        rows.max[r] = row_top(x, v);
+        rows.max[r] = v_row_top(x, v);
         row_exp(a, &rows, r, e, x, q, kind);
         if (kind != SOFT) aim_at_class(a, &rows, r, t, x);
         if (!dx) continue;

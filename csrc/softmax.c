@@ -1,5 +1,5 @@
-/* softmax.c: softmax and log-softmax along the middle of [outer, v, inner], forward and backward. One exp per element and
- * direction.
+/* softmax.c: softmax, log-softmax and logsumexp along the middle of [outer, v, inner], forward and backward. One exp per
+ * element and direction.
  * inner = 1, rows: threads share the rows. A row's sums keep LANES partial results (backward: 4 x LANES) in blocks of BLOCK
  * elements; the blocks are added up in double, one after another.
  * inner > 1, columns: threads share strips of columns, whose maxima and sums are kept in registers while they are walked
@@ -26,6 +26,7 @@ INLINE void store(real *p, vf x, int width) {
 typedef struct softmax_args {
     real *out;
     const real *x, *y; /* fwd: x; bwd: x = dy, y */
+    const real *dy;    /* logsumexp_bwd: beside x and y */
     int64_t v, inner, strips;
     int is_log;
 } softmax_args;
@@ -51,17 +52,6 @@ INLINE void small_row(const int groups, real *y, const real *x, int64_t v, const
     vf c = v_set1(is_log ? log_of(total) : 1 / total);
     UNROLL for (int k = 0; k < groups * NV; k++)
         v_store_n(y + k * VL, is_log ? d[k] - c : e[k] * c, clamp_width(v - k * VL));
-}
-
-static real row_top(const real *x, int64_t v) {
-    vf top[GROUPS * NV];
-    int64_t i = 0;
-    UNROLL for (int k = 0; k < GROUPS * NV; k++) top[k] = v_set1(-INFINITY);
-    for (; i + GROUPS * LANES <= v; i += GROUPS * LANES)
-        UNROLL for (int k = 0; k < GROUPS * NV; k++) top[k] = v_top(top[k], v_load(x + i + k * VL));
-    for (; i < v; i += VL) top[0] = v_top(top[0], v_load_fill(x + i, clamp_width(v - i), -INFINITY));
-    UNROLL for (int k = NV; k < GROUPS * NV; k++) top[k % NV] = v_top(top[k % NV], top[k]);
-    return v_htop(top);
 }
 
 /* e = exp(x - max) into y (for a log: not stored); returns the sum */
@@ -90,7 +80,7 @@ INLINE real row_exp(real *y, const real *x, int64_t v, vf max, const int is_log)
 }
 
 INLINE void large_row(real *y, const real *x, int64_t v, const int is_log) {
-    vf max = v_set1(row_top(x, v));
+    vf max = v_set1(v_row_top(x, v));
     real total = row_exp(y, x, v, max, is_log);
     vf c = v_set1(is_log ? log_of(total) : 1 / total);
     int64_t i = 0;
@@ -277,4 +267,103 @@ static void backward_strips_task(void *ctx, int64_t begin, int64_t end, int thre
 void FDL_FN(softmax_bwd)(real *dx, const real *dy, const real *y, int64_t outer, int64_t v, int64_t inner, int is_log) {
     softmax_args a = {.out = dx, .x = dy, .y = y, .v = v, .inner = inner, .is_log = is_log};
     run(&a, outer, backward_task, backward_strips_task);
+}
+
+/* logsumexp ------------------------------------------------------------------------------------------------------ */
+
+/* exp(x - max), 1 where they are equal: also for infinite ones, so that the logarithm of the sum + max is right */
+INLINE vf term(vf x, vf max) { return v_exp_nonpositive(v_sel(x == max, v_zero(), x - max)); }
+
+static void lse_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    int64_t v = a->v;
+    (void)thread;
+    for (int64_t row = begin; row < end; row++) {
+        const real *x = a->x + row * v;
+        real top = v_row_top(x, v);
+        double total = 0;
+        for (int64_t first = 0; first < v; first += BLOCK) {
+            int64_t last = min_i64(first + BLOCK, v), i = first;
+            vf sum[NV] = {0}, max = v_set1(top);
+            for (; i + LANES <= last; i += LANES)
+                UNROLL for (int k = 0; k < NV; k++) sum[k] += term(v_load(x + i + k * VL), max);
+            UNROLL for (int k = 0; k < NV; k++) {
+                int width = clamp_width(last - i - k * VL);
+                vf e = term(v_load_fill(x + i + k * VL, width, -INFINITY), max);
+                sum[k] += v_sel(v_lane_index() < v_iset1(width), e, v_zero());
+            }
+            total += v_hsum(sum);
+        }
+        a->out[row] = top + log_of((real)total);
+    }
+}
+static void lse_strips_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    (void)thread;
+    for (int64_t u = begin; u < end; u++) {
+        int64_t j = u % a->strips * STRIP * VL, last = min_i64(j + STRIP * VL, a->inner), row = u / a->strips;
+        for (; j < last; j += VL) {
+            int width = clamp_width(last - j);
+            const real *x = a->x + row * a->v * a->inner + j;
+            vf top = v_set1(-INFINITY), total = v_zero();
+            for (int64_t i = 0; i < a->v; i++) top = v_top(top, load(x + i * a->inner, width));
+            for (int64_t first = 0; first < a->v; first += COLUMN_BLOCK) {
+                vf sum = v_zero();
+                for (int64_t i = first; i < min_i64(first + COLUMN_BLOCK, a->v); i++)
+                    sum += term(load(x + i * a->inner, width), top);
+                total += sum;
+            }
+            store(a->out + row * a->inner + j, top + v_log(total), width);
+        }
+    }
+}
+
+/* logsumexp_fwd: y = max + log(sum_j exp(x[j] - max)), over the middle dimension; -inf for none
+ *   y  [outer, inner]     out    read by logsumexp_bwd
+ *   x  [outer, V, inner]  in     NaN gives NaN, else +inf gives +inf */
+void FDL_FN(logsumexp_fwd)(real *y, const real *x, int64_t outer, int64_t v, int64_t inner) {
+    softmax_args a = {.out = y, .x = x, .v = v, .inner = inner};
+    if (!v)
+        for (int64_t i = 0; i < outer * inner; i++) y[i] = -INFINITY;
+    run(&a, outer, lse_task, lse_strips_task);
+}
+
+/* elements [i, i + width) of dx; y and dy: one number, or a vector each */
+INLINE void lse_gradient(const softmax_args *a, int64_t i, vf y, vf dy, const int width) {
+    vf d = load(a->x + i, width) - y;
+    store(a->out + i, dy * v_sel(y == v_set1(-INFINITY), v_zero(), v_exp_nonpositive(d)), width);
+}
+static void lse_bwd_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    (void)thread;
+    for (int64_t row = begin; row < end; row++) {
+        vf y = v_set1(a->y[row]), dy = v_set1(a->dy[row]);
+        int64_t i = row * a->v, last = i + a->v;
+        for (; i + VL <= last; i += VL) lse_gradient(a, i, y, dy, VL);
+        if (i < last) lse_gradient(a, i, y, dy, (int)(last - i));
+    }
+}
+static void lse_bwd_strips_task(void *ctx, int64_t begin, int64_t end, int thread) {
+    const softmax_args *a = ctx;
+    (void)thread;
+    for (int64_t u = begin; u < end; u++) {
+        int64_t from = u % a->strips * STRIP * VL, last = min_i64(from + STRIP * VL, a->inner), row = u / a->strips;
+        for (int64_t i = row * a->v; i < (row + 1) * a->v; i++)
+            for (int64_t j = from; j < last; j += VL) {
+                int width = clamp_width(last - j);
+                vf y = load(a->y + row * a->inner + j, width), dy = load(a->dy + row * a->inner + j, width);
+                lse_gradient(a, i * a->inner + j, y, dy, width);
+            }
+    }
+}
+
+/* logsumexp_bwd: dx = dy exp(x - y), 0 where y is -inf
+ *   dx  [outer, V, inner]  out
+ *   dy  [outer, inner]     in
+ *   x   [outer, V, inner]  in
+ *   y   [outer, inner]     in     what logsumexp_fwd gave
+ * Trusts: no partial overlap; dx = x is allowed. */
+void FDL_FN(logsumexp_bwd)(real *dx, const real *dy, const real *x, const real *y, int64_t outer, int64_t v, int64_t inner) {
+    softmax_args a = {.out = dx, .dy = dy, .x = x, .y = y, .v = v, .inner = inner};
+    run(&a, outer, lse_bwd_task, lse_bwd_strips_task);
 }

@@ -53,16 +53,20 @@ from .ops.composed import (
     lerp,
     logaddexp,
     logaddexp2,
+    median,
     nan_to_num,
+    nansum,
     quantile,
     rsub,
     searchsorted,
     select,
+    std_mean,
     tensor_split,
     tensordot,
     trace,
     unique,
     unique_consecutive,
+    var_mean,
     xlogy,
 )
 from .ops.creation import (
@@ -196,31 +200,21 @@ from .ops.random import (
     set_rng_state,
 )
 from .ops.reduce import (
-    all,
-    allclose,
     amax,
     amin,
-    any,
     argmax,
     argmin,
-    count_nonzero,
     cumprod,
     cumsum,
-    equal,
-    isclose,
     logsumexp,
     max,
     mean,
-    median,
     min,
-    nansum,
     norm,
     prod,
     std,
-    std_mean,
     sum,
     var,
-    var_mean,
 )
 from .ops.shape import (
     cat,
@@ -254,6 +248,7 @@ from .ops.shape import (
     vstack,
 )
 from .ops.softmax import log_softmax, softmax
+from .ops.truth import all, allclose, any, count_nonzero, equal, isclose
 
 float = float32
 double = float64

@@ -6,8 +6,9 @@ Orders, counts and positions come from NumPy; values are then taken by recorded 
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from .elementwise import (
 )
 from .indexing import diagonal, gather, sort
 from .matmul import bmm, matmul, mv, outer
-from .reduce import sum
+from .reduce import mean, std, sum, var
 from .shape import cat, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
 
 _LN2 = math.log(2.0)
@@ -414,6 +415,67 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tup
     return found if keepdim else (squeeze(found[0], at), squeeze(found[1], at))
 
 
+median_result = namedtuple("median", ["values", "indices"])  # type: ignore[name-match]
+
+
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element, the lower of two; with `dim` (values, indices) along it. NaN if there is one.
+
+    Raises: IndexError if there is none.
+    """
+    if dim is None:
+        if input.numel() == 0:
+            raise RuntimeError(f"[median] input: expected an element at least, got shape {input.shape}")
+        return median(reshape(input, -1), 0)[0]
+    at = _dim("median", dim, input.ndim)
+    x = reshape(input, -1) if input.ndim == 0 else input
+    if x.shape[at] == 0:
+        raise IndexError(f"[median] dim: expected one with elements, got dim {dim} of shape {input.shape}")
+    a = x.detach().numpy()
+    middle = np.take(np.argsort(a, at, kind="stable"), [(a.shape[at] - 1) // 2], at)
+    if a.dtype.kind == "f":
+        nans = np.isnan(a)
+        middle = np.where(nans.any(at, keepdims=True), nans.argmax(at, keepdims=True), middle)
+    indices = _own(middle)
+    values = gather(x, at, indices)
+    if not keepdim or input.ndim == 0:
+        values, indices = squeeze(values, at), squeeze(indices, at)
+    return median_result(values, indices)
+
+
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(var, mean)"""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(std, mean)"""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum that takes NaN as 0."""
+    return sum(where(isnan(input), 0.0, input) if input.is_floating_point() else input, dim, keepdim, dtype=dtype)
+
+
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
@@ -553,6 +615,6 @@ def _unique_result(values, inverse, counts, return_inverse: bool, return_counts:
 
 
 for _function in (addcmul, addcdiv, addmv, addr, addbmm, lerp, clamp_min, clamp_max, fill, frac, logaddexp, logaddexp2,
-                  xlogy, nan_to_num, diff, select, tensor_split, trace, diag_embed, cummax, cummin, kthvalue, quantile,
-                  argwhere, bincount, unique, unique_consecutive):
+                  xlogy, nan_to_num, diff, select, tensor_split, trace, diag_embed, cummax, cummin, kthvalue, median,
+                  nansum, quantile, argwhere, bincount, unique, unique_consecutive):
     register_method(_function.__name__, _function)

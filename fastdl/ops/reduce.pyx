@@ -1,11 +1,10 @@
-"""Reductions: sum, mean, max, min, prod, argmax, argmin, var, std, norm, logsumexp, cumsum, all, any; forward and backward."""
+"""Reductions: sum, mean, max, min, prod, argmax, argmin, var, std, norm, logsumexp, cumsum, cumprod; forward and backward."""
 
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
 
-import builtins
 from collections import namedtuple
 
 import numpy as np
@@ -23,7 +22,9 @@ cnp.import_array()
 
 max_result = namedtuple("max", ["values", "indices"])
 min_result = namedtuple("min", ["values", "indices"])
-median_result = namedtuple("median", ["values", "indices"])
+
+cdef enum:
+    LOGSUMEXP = 64      # an op of reduce_data beside those of the kernel
 
 cdef unsigned int ALL_DIMS = 0xffffffff
 cdef tuple OP_NAME = ("sum", "mean", "amax", "amin", "prod", "sumsq")
@@ -93,7 +94,7 @@ cdef object pick(str name, object value, object default, object other):
 cdef int run(int op, Tensor y, Tensor x, Tensor centre, int64_t outer, int64_t n, int64_t inner) except -1:
     """One call of the kernel; with `centre` (outer * inner elements) sums of (x - centre)^2."""
     cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
-    cdef int64_t nbytes = K.reduce_scratch(op, outer, n, inner)
+    cdef int64_t nbytes = 0 if op == LOGSUMEXP else K.reduce_scratch(op, outer, n, inner)
     cdef Scratch s
     cdef void *work = NULL
     cdef void *py = cnp.PyArray_DATA(y.a)
@@ -102,17 +103,16 @@ cdef int run(int op, Tensor y, Tensor x, Tensor centre, int64_t outer, int64_t n
     if nbytes:
         s = scratch(nbytes)
         work = s.data
-    if outer * n * inner < GIL_ELEMS:
-        if pc is NULL:
+    if outer * n * inner < GIL_ELEMS and op != LOGSUMEXP and pc is NULL:
+        K.reduce(op, py, px, outer, n, inner, work)
+        return 0
+    with nogil:
+        if op == LOGSUMEXP:
+            K.logsumexp_fwd(py, px, outer, n, inner)
+        elif pc is NULL:
             K.reduce(op, py, px, outer, n, inner, work)
         else:
             K.reduce_squares(py, px, pc, outer, n, inner, work)
-    else:
-        with nogil:
-            if pc is NULL:
-                K.reduce(op, py, px, outer, n, inner, work)
-            else:
-                K.reduce_squares(py, px, pc, outer, n, inner, work)
     return 0
 
 
@@ -499,28 +499,6 @@ def argmin(Tensor input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     return arg_extreme("argmin", FDL_MIN, input, pick("argmin", dim, None, axis), pick("argmin", keepdim, False, keepdims))
 
 
-def median(Tensor input, dim=None, keepdim=False):
-    """The middle element, the lower of two; with `dim` (values, indices) along it. NaN if there is one."""
-    cdef Tensor flat = input
-    if dim is None:
-        require_elements("median", input, ALL_DIMS)
-        return median(input.reshape(-1), 0)[0]
-    d = normal_dim("median", dim, cnp.PyArray_NDIM(input.a))
-    require_elements("median", input, <unsigned int> 1 << d)
-    a = np.atleast_1d(input.a)
-    order = np.argsort(a, d, kind="stable")
-    middle = np.take(order, [(a.shape[d] - 1) // 2], d)
-    if a.dtype.kind == "f":
-        nans = np.isnan(a)
-        middle = np.where(nans.any(d, keepdims=True), nans.argmax(d, keepdims=True), middle)
-    picked = np.take_along_axis(a, middle, d)
-    if not keepdim or cnp.PyArray_NDIM(input.a) == 0:
-        middle, picked = middle.squeeze(d), picked.squeeze(d)
-    indices = wrap(own_array(middle))
-    values = record_selected("MedianBackward1", wrap(own_array(picked)), input, indices, d, keepdim)
-    return median_result(values, indices)
-
-
 # var, std, norm, logsumexp ----------------------------------------------------------------------------------------
 
 @cython.final
@@ -594,20 +572,6 @@ def std(Tensor input, dim=None, unbiased=None, keepdim=False, *, correction=None
     return variance("std", input, dims_mask("std", dim, cnp.PyArray_NDIM(input.a)), correction, keepdim, True)
 
 
-def var_mean(Tensor input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """(var, mean)"""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
-
-
-def std_mean(Tensor input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """(std, mean)"""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
-
-
 @cython.final
 cdef class NormBackward(Node):
     """out = root of the sum of squares:  dx = g x / out, 0 where out = 0"""
@@ -679,7 +643,28 @@ cdef class LogsumexpBackward0(Node):
     cdef bint keepdim
 
     cdef object apply(self, Tensor g):
-        cdef Tensor x = self.saved(0), y = self.saved(1)
+        cdef Tensor x = self.saved(0), y = self.saved(1), dx
+        cdef int i, ndim = cnp.PyArray_NDIM(x.a)
+        cdef int64_t size[3]
+        cdef int part = 0
+        cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
+        cdef void *to
+        cdef void *pg
+        cdef void *px
+        cdef void *py
+        size[0] = size[1] = size[2] = 1
+        for i in range(ndim):  # one run of dimensions is the middle of three
+            if (self.mask >> i & 1) != (part == 1) and (part or self.mask >> i & 1):
+                part += 1
+            if part < 3:
+                size[part] *= cnp.PyArray_DIMS(x.a)[i]
+        if not grad_enabled() and part < 3:
+            x, y, g = contiguous(x), contiguous(y), contiguous(g)
+            dx = empty(ndim, cnp.PyArray_DIMS(x.a), cnp.PyArray_TYPE(x.a))
+            to, pg, px, py = cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(y.a)
+            with nogil:
+                K.logsumexp_bwd(to, pg, px, py, size[0], size[1], size[2])
+            return dx
         y = where_(compare(FDL_EQ, y, float("-inf")), 0.0, y)  # of nothing but -inf: exp(-inf) = 0, not NaN
         p = unary(FDL_EXP, binary(FDL_SUB, x, spread(y, shape_of(x), self.mask, self.keepdim), 1), 0, 0)
         return binary(FDL_MUL, spread(g, shape_of(x), self.mask, self.keepdim), p, 1)
@@ -687,25 +672,13 @@ cdef class LogsumexpBackward0(Node):
 
 def logsumexp(Tensor input, dim, keepdim=False, *, axis=None):
     """log of the sum of exp(input) over the dimensions `dim`, without overflow."""
-    cdef Tensor x = to_float(input), top, total, y
+    cdef Tensor x = to_float(input), y
     cdef unsigned int mask = dims_mask("logsumexp", pick("logsumexp", dim, None, axis), cnp.PyArray_NDIM(x.a))
     cdef LogsumexpBackward0 node
     if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
         return to_type(logsumexp(to_type(x, cnp.NPY_FLOAT32), dim, keepdim), cnp.NPY_FLOAT16)
-    cdef bint was = set_grad(False)
-    try:
-        if count_of(x, mask) == 0:
-            y = unary(FDL_LOG, reduced(FDL_SUM, x, mask, keepdim), 0, 0)
-        else:
-            top = reduced(FDL_MAX, x, mask, True)
-            np.copyto(top.a, 0, where=np.isinf(top.a))
-            total = reduced(FDL_SUM, unary(FDL_EXP, binary(FDL_SUB, x, top, 1), 0, 0), mask, True)
-            y = binary(FDL_ADD, unary(FDL_LOG, total, 0, 0), top, 1)
-            if not keepdim:
-                y = wrap((<object> y.a).reshape([n for i, n in enumerate(shape_of(x)) if not mask >> i & 1]))
-    finally:
-        set_grad(was)
-    if was and wants(x):
+    y = reduce_data(LOGSUMEXP, x, mask, keepdim)
+    if grad_enabled() and wants(x):
         node = LogsumexpBackward0.__new__(LogsumexpBackward0)
         node.mask, node.keepdim = mask, keepdim
         node.save(0, x)
@@ -850,51 +823,4 @@ def cumprod(Tensor input, dim=None, *, dtype=None, axis=None):
     return y
 
 
-# Truth ------------------------------------------------------------------------------------------------------------
-
-cdef Tensor truth(str name, object function, Tensor x, object dim, bint keepdim):
-    cdef tuple axes = axes_of(dims_mask(name, dim, cnp.PyArray_NDIM(x.a)), cnp.PyArray_NDIM(x.a))
-    out = function(x.a, axis=axes, keepdims=keepdim)
-    return wrap(own_array(np.asarray(out, np.uint8 if cnp.PyArray_TYPE(x.a) == cnp.NPY_UINT8 else np.bool_)))
-
-
-def all(Tensor input, dim=None, keepdim=False, *, axis=None, keepdims=None):
-    """Whether all elements (along `dim`) are true or not 0."""
-    return truth("all", np.all, input, pick("all", dim, None, axis), pick("all", keepdim, False, keepdims))
-
-
-def any(Tensor input, dim=None, keepdim=False, *, axis=None, keepdims=None):
-    """Whether any element (along `dim`) is true or not 0."""
-    return truth("any", np.any, input, pick("any", dim, None, axis), pick("any", keepdim, False, keepdims))
-
-
-def count_nonzero(Tensor input, dim=None):
-    """How many elements (along `dim`) are not 0, as int64."""
-    cdef tuple axes = axes_of(dims_mask("count_nonzero", dim, cnp.PyArray_NDIM(input.a)), cnp.PyArray_NDIM(input.a))
-    return wrap(own_array(np.asarray(np.count_nonzero(input.a, axis=axes), np.int64)))
-
-
-def nansum(Tensor input, dim=None, keepdim=False, *, dtype=None):
-    """Sum that takes NaN as 0."""
-    if input.a.dtype.kind != "f":
-        return sum(input, dim, keepdim, dtype=dtype)
-    return sum(where_(compare(FDL_EQ, input, input), input, 0.0), dim, keepdim, dtype=dtype)
-
-
-def equal(Tensor input, Tensor other):
-    """True if both have the same shape and elements. A bool, not a tensor."""
-    return np.array_equal(input.a, other.a)
-
-
-def isclose(Tensor input, Tensor other, rtol=1e-5, atol=1e-8, equal_nan=False):
-    """|input - other| <= atol + rtol |other|, element by element."""
-    return wrap(own_array(np.isclose(input.a, other.a, rtol, atol, equal_nan)))
-
-
-def allclose(Tensor input, Tensor other, rtol=1e-5, atol=1e-8, equal_nan=False):
-    """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
-    return builtins.bool(np.allclose(input.a, other.a, rtol, atol, equal_nan))
-
-
-register_all(globals(), "sum mean prod amax amin max min argmax argmin median var std norm logsumexp cumsum cumprod "
-                        "all any count_nonzero nansum equal isclose allclose")
+register_all(globals(), "sum mean prod amax amin max min argmax argmin var std norm logsumexp cumsum cumprod")

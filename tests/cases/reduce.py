@@ -52,6 +52,11 @@ def _logsumexp(x, axis, keepdims=False):
     return out if keepdims else out.squeeze(axis)
 
 
+def _logaddexp(x, axis):
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp.reduce(x, axis)
+
+
 # sums: errors grow with the root of the size where terms cancel
 _SUM = {"rtol": 1e-5, "atol": 2e-4, "rtol64": 1e-12, "atol64": 1e-11}
 _NONEMPTY = [s for s in LINE if s != (0,)]
@@ -85,6 +90,8 @@ CASES = [
     Case("norm_inf", lambda x: x.norm(p=float("inf"), dim=1), lambda x: np.abs(x).max(1), _x, [(3, 5, 4), (2, 65, 3)], wrt=("x",)),
     Case("norm_0", lambda x: x.norm(p=0), lambda x: (x != 0).sum() * 1.0, lambda rng, *s: {"x": np.round(normal(rng, *s))}, [(3, 5, 4)]),
     Case("logsumexp", lambda x: fastdl.logsumexp(x, 1), lambda x: _logsumexp(x, 1), lambda rng, *s: {"x": normal(rng, *s) * 30}, FULL, wrt=("x",)),
+    Case("logsumexp_last", lambda x: x.logsumexp(-1, keepdim=True), lambda x: _logsumexp(x, -1, True), _x, [*FULL, (3, 2, 8195)], wrt=("x",)),
+    *_pairs("logsumexp", fastdl.logsumexp, lambda x, axis, keepdims=False: _logsumexp(x, axis, keepdims), dims=[s for s in DIMS if 0 not in s]),
     Case("logsumexp_dims", lambda x: x.logsumexp((0, 2), keepdim=True), lambda x: _logsumexp(x, (0, 2), True), _x, [(2, 3, 5), (4, 17, 9)], wrt=("x",)),
     Case("cumsum", lambda x: x.cumsum(1), lambda x: np.cumsum(x, 1), _x, [s for s in BLOCKS if np.prod(s) < 20000], wrt=("x",), rtol=1e-5, atol=1e-4),
     Case("cumsum_last", lambda x: fastdl.cumsum(x, dim=-1), lambda x: np.cumsum(x, -1), _x, [(2, 3, 40)], wrt=("x",), rtol=1e-5, atol=1e-5),
@@ -115,6 +122,12 @@ def _nan_case(name, op, reference):
 with np.errstate(invalid="ignore"):
     CASES += [
         _nan_case("max_nan", lambda x: (x.amax(1), *x.max(1), *x.max(0), x.max()), lambda x: (x.max(1), x.max(1), x.argmax(1), x.max(0), x.argmax(0), x.max())),
+        _nan_case("logsumexp_nan", lambda x: (x.logsumexp(1), x.logsumexp(0)),
+                  lambda x: (_logaddexp(x, 1), _logaddexp(x, 0))),
+        Case("logsumexp_inf", lambda x: (x.logsumexp(1), x.logsumexp(0), x[:0].logsumexp(0)),
+             lambda x: (_logaddexp(x, 1), _logaddexp(x, 0), np.full(x.shape[1], -np.inf)),
+             lambda rng, *s: {"x": np.where(rng.random(s) < 0.97, -np.inf, np.where(rng.random(s) < 0.5, np.inf, normal(rng, *s)))},
+             [(9, 5), (40, 17), (70, 33)]),
         _nan_case("min_nan", lambda x: (x.amin(1), *x.min(1), *x.min(0), x.min()), lambda x: (x.min(1), x.min(1), x.argmin(1), x.min(0), x.argmin(0), x.min())),
     ]
 
