@@ -6,12 +6,10 @@ from typing import Any
 
 from .._tensor import Tensor
 from . import functional as F
-from . import init
-from .module import Module
-from .parameter import Parameter
+from .normalization import _Affine
 
 
-class _BatchNorm(Module):
+class _BatchNorm(_Affine):
     dims: tuple[int, ...] = ()
 
     def __init__(
@@ -26,15 +24,12 @@ class _BatchNorm(Module):
         *,
         bias: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__((num_features,), {"weight": affine, "bias": affine and bias}, device, dtype)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        for name, present in (("weight", affine), ("bias", affine and bias)):
-            values = Parameter(F.empty(num_features, device=device, dtype=dtype)) if present else None
-            self.register_parameter(name, values)
         statistics: dict[str, Tensor | None] = dict.fromkeys(("running_mean", "running_var", "num_batches_tracked"))
         if track_running_stats:
             statistics["running_mean"] = F.full((num_features,), 0.0, device=device, dtype=dtype)
@@ -42,7 +37,6 @@ class _BatchNorm(Module):
             statistics["num_batches_tracked"] = F.full((), 0)
         for name, value in statistics.items():
             self.register_buffer(name, value)
-        self.reset_parameters()
 
     def reset_running_stats(self) -> None:
         """Forgets the batches seen so far."""
@@ -54,10 +48,7 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """Ones and zeros, and no batches seen."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in self.dims:

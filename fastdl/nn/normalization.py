@@ -12,11 +12,47 @@ from .module import Module
 from .parameter import Parameter
 
 
-def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+class _Affine(Module):
+    """With a weight of ones and a bias of zeros; None where `parameters` says that there is none."""
+
+    def __init__(self, shape: tuple[int, ...], parameters: dict[str, bool], device: Any, dtype: Any) -> None:
+        super().__init__()
+        for name, present in parameters.items():
+            values = Parameter(F.empty(*shape, device=device, dtype=dtype)) if present else None
+            self.register_parameter(name, values)
+        _Affine.reset_parameters(self)
+
+    def reset_parameters(self) -> None:
+        """Ones and zeros."""
+        for name, fill in (("weight", init.ones_), ("bias", init.zeros_)):
+            values = getattr(self, name, None)
+            if values is not None:
+                fill(values)
 
 
-class LayerNorm(Module):
+class _OverLast(_Affine):
+    """Normalises over the last dimensions."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None,
+        elementwise_affine: bool,
+        parameters: dict[str, bool],
+        device: Any,
+        dtype: Any,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        super().__init__(shape, parameters, device, dtype)
+        self.normalized_shape = shape
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class LayerNorm(_OverLast):
     """(x - mean) / sqrt(var + eps) * weight + bias, mean and variance over the last dimensions.
 
     Args:
@@ -38,33 +74,17 @@ class LayerNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        for name, present in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
-            values = Parameter(F.empty(*self.normalized_shape, device=device, dtype=dtype)) if present else None
-            self.register_parameter(name, values)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Ones and zeros."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        parameters = {"weight": elementwise_affine, "bias": elementwise_affine and bias}
+        super().__init__(normalized_shape, eps, elementwise_affine, parameters, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-            f"bias={self.bias is not None}"
-        )
+        return f"{super().extra_repr()}, bias={self.bias is not None}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_OverLast):
     """x / sqrt(mean(x^2) + eps) * weight, the mean over the last dimensions.
 
     Args:
@@ -85,27 +105,13 @@ class RMSNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        weight = Parameter(F.empty(*self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", weight)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Ones."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        super().__init__(normalized_shape, eps, elementwise_affine, {"weight": elementwise_affine}, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
-
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """(x - mean) / sqrt(var + eps) * weight + bias, mean and variance over each group of channels.
 
     Args:
@@ -129,24 +135,13 @@ class GroupNorm(Module):
         *,
         bias: bool = True,
     ) -> None:
-        super().__init__()
         if num_channels % num_groups:
             raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")
+        super().__init__((num_channels,), {"weight": affine, "bias": affine and bias}, device, dtype)
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name, present in (("weight", affine), ("bias", affine and bias)):
-            values = Parameter(F.empty(num_channels, device=device, dtype=dtype)) if present else None
-            self.register_parameter(name, values)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Ones and zeros."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
