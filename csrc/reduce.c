@@ -41,15 +41,22 @@ INLINE double join_double(const int op, double a, double b) {
     if (op == FDL_MIN) return a < b || a != a ? a : b;
     return op == FDL_PROD ? a * b : a + b;
 }
-INLINE real join_lanes(const int op, const vf acc[NV]) { /* the tree of v_hsum */
-    if (op == FDL_MAX) return v_hmax(acc);
-    if (op != FDL_MIN && op != FDL_PROD) return v_hsum(acc);
-    real x[LANES];
+INLINE vq join_quad(const int op, vq a, vq b) {
+    vqi first = op == FDL_MAX ? (a > b) | (a != a) : (a < b) | (a != a);
+    if (op == FDL_MAX || op == FDL_MIN) return (vq)((first & (vqi)a) | (~first & (vqi)b));
+    return op == FDL_PROD ? a * b : a + b;
+}
+INLINE real join_lanes(const int op, const vf acc[NV]) { /* the tree of v_hsum, without a branch on data */
+    vq x[NQ];
     memcpy(x, acc, sizeof x);
-    UNROLL for (int half = LANES / 2; half; half /= 2)
-        UNROLL for (int i = 0; i < half; i++)
-            x[i] = op == FDL_PROD ? x[i] * x[i + half] : x[i] < x[i + half] || x[i] != x[i] ? x[i] : x[i + half];
-    return x[0];
+    UNROLL for (int half = NQ / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++) x[i] = join_quad(op, x[i], x[i + half]);
+#ifdef FDL_F64
+    return join_quad(op, x[0], __builtin_shufflevector(x[0], x[0], 1, 0))[0];
+#else
+    x[0] = join_quad(op, x[0], __builtin_shufflevector(x[0], x[0], 2, 3, 0, 1));
+    return join_quad(op, x[0], __builtin_shufflevector(x[0], x[0], 1, 0, 3, 2))[0];
+#endif
 }
 
 /* n <= BLOCK elements */
@@ -57,6 +64,13 @@ INLINE real block(const int op, const real *x, int64_t n, real centre) {
     vf acc[GROUPS * NV], c = v_set1(centre);
     const real rest = op == CENTRED ? centre : op == FDL_SUMSQ ? 0 : neutral(op); /* adds nothing */
     int64_t i = 0;
+    if (n <= LANES) { /* the same, as the other groups would stay neutral */
+        UNROLL for (int k = 0; k < NV; k++) {
+            vf t = v_load_fill(x + k * VL, clamp_width(n - k * VL), rest);
+            acc[k] = op == FDL_MAX || op == FDL_MIN || op == FDL_PROD ? t : take(op, v_zero(), t, c);
+        }
+        return join_lanes(op, acc);
+    }
     UNROLL for (int k = 0; k < GROUPS * NV; k++) acc[k] = v_set1(neutral(op));
     for (; i + GROUPS * LANES <= n; i += GROUPS * LANES)
         UNROLL for (int k = 0; k < GROUPS * NV; k++) acc[k] = take(op, acc[k], v_load(x + i + k * VL), c);
@@ -261,16 +275,20 @@ INLINE int beats(const int op, real later, real earlier) {
     return earlier == earlier && (later != later || (op == FDL_MAX ? later > earlier : later < earlier));
 }
 
-/* first index in [0, n) with x[i] == value, or NaN where value is */
+/* first index in [0, n) with x[i] == value, or NaN where value is; there is one */
 static int64_t find(const real *x, int64_t n, real value) {
+    const int nan = value != value;
+    vf v = v_set1(value);
     int64_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        ireal hit = 0;
-        for (int j = 0; j < 64; j++) hit |= (x[i + j] == value) | ((x[i + j] != x[i + j]) & (value != value));
-        if (hit) break;
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        vi hit = {0};
+        UNROLL for (int k = 0; k < 4; k++) {
+            vf t = v_load(x + i + k * VL);
+            hit |= nan ? t != t : t == v;
+        }
+        if (v_any(hit)) break;
     }
-    for (; i < n - 1; i++)
-        if (x[i] == value || (x[i] != x[i] && value != value)) break;
+    while (i < n - 1 && !(nan ? x[i] != x[i] : x[i] == value)) i++;
     return i;
 }
 

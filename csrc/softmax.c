@@ -297,24 +297,33 @@ static void lse_task(void *ctx, int64_t begin, int64_t end, int thread) {
         a->out[row] = top + log_of((real)total);
     }
 }
+INLINE void columns_lse(real *y, const real *x, int64_t v, int64_t inner, const int count, const int width) {
+    vf top[STRIP], total[STRIP] = {0};
+    UNROLL for (int k = 0; k < count; k++) top[k] = v_set1(-INFINITY);
+    for (int64_t i = 0; i < v * inner; i += inner)
+        UNROLL for (int k = 0; k < count; k++) top[k] = v_top(top[k], load(x + i + k * VL, width));
+    for (int64_t begin = 0; begin < v; begin += COLUMN_BLOCK) {
+        vf sum[STRIP] = {0};
+        int64_t end = min_i64(begin + COLUMN_BLOCK, v) * inner;
+        for (int64_t i = begin * inner; i < end; i += inner)
+            UNROLL for (int k = 0; k < count; k++) sum[k] += term(load(x + i + k * VL, width), top[k]);
+        UNROLL for (int k = 0; k < count; k++) total[k] += sum[k];
+    }
+    UNROLL for (int k = 0; k < count; k++) store(y + k * VL, top[k] + v_log(total[k]), width);
+}
 static void lse_strips_task(void *ctx, int64_t begin, int64_t end, int thread) {
     const softmax_args *a = ctx;
     (void)thread;
     for (int64_t u = begin; u < end; u++) {
         int64_t j = u % a->strips * STRIP * VL, last = min_i64(j + STRIP * VL, a->inner), row = u / a->strips;
-        for (; j < last; j += VL) {
-            int width = clamp_width(last - j);
-            const real *x = a->x + row * a->v * a->inner + j;
-            vf top = v_set1(-INFINITY), total = v_zero();
-            for (int64_t i = 0; i < a->v; i++) top = v_top(top, load(x + i * a->inner, width));
-            for (int64_t first = 0; first < a->v; first += COLUMN_BLOCK) {
-                vf sum = v_zero();
-                for (int64_t i = first; i < min_i64(first + COLUMN_BLOCK, a->v); i++)
-                    sum += term(load(x + i * a->inner, width), top);
-                total += sum;
-            }
-            store(a->out + row * a->inner + j, top + v_log(total), width);
+        real *y = a->out + row * a->inner;
+        const real *x = a->x + row * a->v * a->inner;
+        if (last - j == STRIP * VL) {
+            columns_lse(y + j, x + j, a->v, a->inner, STRIP, VL);
+            continue;
         }
+        for (; j + VL <= last; j += VL) columns_lse(y + j, x + j, a->v, a->inner, 1, VL);
+        if (j < last) columns_lse(y + j, x + j, a->v, a->inner, 1, (int)(last - j));
     }
 }
 

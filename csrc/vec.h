@@ -326,19 +326,15 @@ INLINE real v_hsum(const vf acc[NV]) {
 #endif
 }
 
-INLINE real s_max(real a, real b) { return a > b || a != a ? a : b; }
-INLINE real v_hmax(const vf acc[NV]) {
-    vq x[NQ];
-    memcpy(x, acc, sizeof x);
-    UNROLL for (int half = NQ / 2; half; half /= 2)
-        UNROLL for (int i = 0; i < half; i++) {
-            vqi first = (x[i] > x[i + half]) | (x[i] != x[i]);
-            x[i] = (vq)((first & (vqi)x[i]) | (~first & (vqi)x[i + half]));
-        }
-#ifdef FDL_F64
-    return s_max(x[0][0], x[0][1]);
+INLINE int v_any(vi mask) { /* is a lane set? */
+#if defined(__AVX512F__)
+    return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
 #else
-    return s_max(s_max(x[0][0], x[0][2]), s_max(x[0][1], x[0][3]));
+    uint64_t x[VB / 8];
+    memcpy(x, &mask, sizeof x);
+    return (x[0] | x[1]) != 0;
 #endif
 }
 

@@ -432,7 +432,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if x.shape[at] == 0:
         raise IndexError(f"[median] dim: expected one with elements, got dim {dim} of shape {input.shape}")
     a = x.detach().numpy()
-    middle = np.take(np.argsort(a, at, kind="stable"), [(a.shape[at] - 1) // 2], at)
+    half = (a.shape[at] - 1) // 2
+    middle = np.take(np.argpartition(a, half, at), [half], at)
     if a.dtype.kind == "f":
         nans = np.isnan(a)
         middle = np.where(nans.any(at, keepdims=True), nans.argmax(at, keepdims=True), middle)
