@@ -13,6 +13,7 @@
 
 enum {
     GROUP = PHILOX_RUN,
+    AHEAD = 512,           /* elements between what is fetched and what is worked on */
     GRAIN_GROUPS = 64      /* 8 K words: about 5 us */
 };
 
@@ -142,7 +143,11 @@ void FDL_FN(rand_normal)(real *out, int64_t n, double mean, double std, uint64_t
 }
 
 static void dropout_group(const random_args *r, real *to, const real *x, const uint32_t words[GROUP]) {
-    UNROLL for (int i = 0; i < GROUP; i += VL) v_store(to + i, v_load(x + i) * keep_factor(r->keep, words + i));
+    UNROLL for (int i = 0; i < GROUP; i += VL) {
+        __builtin_prefetch(x + i + AHEAD);
+        v_prefetch_write(to + i + AHEAD);
+        v_store(to + i, v_load(x + i) * keep_factor(r->keep, words + i));
+    }
 }
 
 /* dropout: out[i] = x[i] / (1 - p) where kept, x[i] * 0 elsewhere (so NaN and inf show); out may be x.
