@@ -27,7 +27,16 @@ from ._types import (
 )
 from ._types import bool_ as bool
 from ._version import __version__
-from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd import (
+    check_finite,
+    enable_grad,
+    inference_mode,
+    is_anomaly_enabled,
+    is_grad_enabled,
+    no_grad,
+    set_check_finite,
+    set_grad_enabled,
+)
 from .ops.common import broadcast_to, promote_types
 from .ops.common import result_type_of as result_type
 from .ops.composed import (

@@ -3,9 +3,12 @@
 # Every node has a number that is larger than those of its inputs' nodes, so taking the largest number first visits
 # each node after all of its consumers: no pass over the graph is needed beforehand, and nodes that receive no
 # gradient are never touched. The queue is a linked list in falling order; it is short, new nodes join near its head.
-import weakref
+from collections import OrderedDict
 
 cdef int64_t node_count = 0
+cdef int64_t hooked_leaves = 0  # leaves that ever had a hook: none, and no backward pass counts deliveries
+cdef object watcher = None      # of autograd/watch.py, while detect_anomaly or check_finite is on
+cdef object hooks_module = None # autograd/hooks.py, imported with the first hook
 
 
 @cython.trashcan(True)
@@ -56,12 +59,7 @@ cdef class Node:
         if t is None:
             return None
         if t.storage.version != version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"a tensor of shape {tuple(t.shape)} and type {t.dtype}, "
-                f"{'output' if self.outputs >> i & 1 else 'input'} of {self.name()}, "
-                f"is at version {t.storage.version}; expected version {version} instead. "
-                f"Write `x = x + y` instead of `x += y`, or clone() the tensor first.")
+            raise written_over(t, version, "output" if self.outputs >> i & 1 else "input", self.name())
         if self.outputs >> i & 1 and not fdl_grad_off:
             t = alias(t)
             t.node = self
@@ -77,7 +75,21 @@ cdef class Node:
 
     @property
     def next_functions(self):
-        return tuple([(AccumulateGrad(e) if isinstance(e, Tensor) else e, 0) for e in self.edges])
+        """For each input the operator that made it, and which of its outputs it is; (None, 0) where no gradient goes."""
+        return tuple([(AccumulateGrad(e), 0) if isinstance(e, Tensor) else
+                      ((<OutputOf> e).parent, (<OutputOf> e).index) if type(e) is OutputOf else (e, 0)
+                      for e in self.edges])
+
+    @property
+    def _trace(self):
+        return self.trace
+
+    @property
+    def _inputs(self):
+        """The inputs that are at hand: leaves, and what is saved."""
+        saved = (self.s0, self.s1, self.s2, self.s3)
+        return [e for e in self.edges if isinstance(e, Tensor)] + [
+            t for i, t in enumerate(saved) if t is not None and not self.outputs >> i & 1]
 
     def __repr__(self):
         return f"<{self.name()} object at {<size_t> <void *> self:#x}>"
@@ -86,9 +98,10 @@ cdef class Node:
 class AccumulateGrad:
     """Stands for a leaf in `next_functions`."""
 
+    next_functions = ()
+
     def __init__(self, variable):
         self.variable = variable
-        self.next_functions = ()
 
     def name(self):
         return "torch::autograd::AccumulateGrad"
@@ -109,15 +122,59 @@ cdef class OutputOf(Node):
         return self.parent.name()
 
 
-class HookHandle:
-    """Removes a hook again."""
+cdef class FunctionNode(MultiNode):
+    """An operator that is written in Python (autograd/function.py): `_backward` of a subclass gets a list with the
+    gradient of each output, or None, and returns a tuple with one for each input."""
+    cdef public object _kept    # list of (tensor, its version, index of the output that it is or -1); False: freed
 
-    def __init__(self, hooks, hook):
-        self.hooks, self.hook = hooks, hook
+    cdef object apply(self, Tensor g):
+        return self._backward([g])
 
-    def remove(self):
-        if self.hook in self.hooks:
-            self.hooks.remove(self.hook)
+    cdef object apply_multi(self, list grads):
+        return self._backward(grads)
+
+    cdef void free(self):
+        self.freed = True
+        self._kept = False
+
+    def _record(self, tuple outs, tuple edges, bint is_view):
+        """Makes this node the history of `outs` (None: no gradient). is_view: the one output is a view, written to."""
+        if is_view:
+            end_inplace(outs[0], self.name(), self, edges)
+        else:
+            attach_outputs(outs, self, edges)
+
+    def _output(self, Tensor t, int index):
+        """`t` with the history of output number `index`."""
+        cdef OutputOf output = OutputOf.__new__(OutputOf)
+        output.parent, output.index, output.edges = self, index, (self,)
+        t.node = output
+        return t
+
+
+def edges_of(tensors):
+    """What a node holds for each of its inputs; None for those that need no gradient."""
+    return tuple([edge(<Tensor> t) if isinstance(t, Tensor) else None for t in tensors])
+
+
+def mark_written(Tensor t, str op, bint check):
+    """Counts a write by `op`, or, first, checks that `t` may be written to."""
+    if check:
+        begin_inplace(t)
+    else:
+        bump(t, op)
+
+
+def written_over(Tensor t, version, str role, str name):
+    """The error that reports a saved tensor with a new version."""
+    from .autograd.watch import op_name
+    writer = t.storage.writer
+    by = f"{op_name(writer, True)} wrote to it after " if writer is not None else "it was written to after "
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"a tensor of shape {tuple(t.shape)} and type {t.dtype}, {role} of {name}: {by}{name} had saved it, and it "
+        f"is at version {t.storage.version}; expected version {version} instead. "
+        f"Write `x = x + y` instead of `x += y`, or clone() the tensor first.")
 
 
 # Recording --------------------------------------------------------------------------------------------------------
@@ -137,6 +194,8 @@ cdef object edge(Tensor t):
 cdef Tensor attach(Tensor out, Node node, tuple edges):
     node.edges = edges
     out.node = node
+    if watcher is not None:
+        watch_made(node, out)
     return out
 
 
@@ -150,11 +209,14 @@ cdef tuple attach_outputs(tuple outs, MultiNode node, tuple edges):
             output = OutputOf.__new__(OutputOf)
             output.parent, output.index, output.edges = node, i, (node,)
             (<Tensor> outs[i]).node = output
+            if watcher is not None:
+                watch_made(node, outs[i])
     return outs
 
 
-cdef void bump(Tensor t, const char *op) noexcept:
+cdef void bump(Tensor t, str op) noexcept:
     t.storage.version += 1
+    t.storage.writer = op
 
 
 cdef int begin_inplace(Tensor t) except -1:
@@ -171,12 +233,17 @@ cdef int begin_inplace(Tensor t) except -1:
     return 0
 
 
-cdef Tensor end_inplace(Tensor t, const char *op, Node node, tuple edges):
+cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges):
     cdef CopySlices copy
+    cdef Node before = t.node
     bump(t, op)
     if node is None:
+        if watcher is not None:
+            watcher.written(t, op)
         return t
     node.edges = edges
+    if watcher is not None:
+        watch_made(node, t)
     if t.base is None:
         t.node = node
     else:
@@ -185,6 +252,8 @@ cdef Tensor end_inplace(Tensor t, const char *op, Node node, tuple edges):
         copy.edges = (edge(t.base),) + edges[1:]
         t.base.node = copy
         renew_view(t)
+    if before is not None and before.hooks is not None:
+        hooks_module.move_retained(t, before.hooks)
     return t
 
 
@@ -270,6 +339,7 @@ cdef class Engine:
     cdef bint record            # create_graph
     cdef dict capture           # id of Node or leaf -> gradient, for autograd.grad
     cdef set needed             # ids of nodes and leaves to visit; None: all
+    cdef dict waiting           # id of a leaf with hooks -> [leaf, deliveries to come, their sum so far]
 
     cdef int push(self, Node node) except -1:
         cdef Node at
@@ -289,11 +359,17 @@ cdef class Engine:
 
     cdef int deliver(self, object target, Tensor g) except -1:
         cdef Node node
-        if g is None or target is None:
+        if target is None:
+            return 0
+        if g is None:
+            if self.waiting is not None and isinstance(target, Tensor):
+                self.arrived(<Tensor> target, None)
             return 0
         if self.needed is not None and id(target) not in self.needed:
             return 0
         if isinstance(target, Tensor):
+            if self.waiting is not None and (<Tensor> target).hooks is not None:
+                return self.arrived(<Tensor> target, dense_grad(g))
             return self.leaf(<Tensor> target, g)
         if type(g) is RowsGrad:
             return self.deliver(target, dense_grad(g))
@@ -315,16 +391,13 @@ cdef class Engine:
 
     cdef int leaf(self, Tensor t, Tensor g) except -1:
         if type(g) is RowsGrad:
-            if t.grad_ is None and t.hooks is None and self.capture is None and not self.record:
+            if t.grad_ is None and self.capture is None and not self.record:
                 t.grad_ = g
                 return 0
             g = dense_grad(g)
-        if t.hooks is not None:
-            g = run_hooks(t.hooks, g)
-        if self.capture is not None:
-            if id(t) in self.capture:
-                known = self.capture[id(t)]
-                self.capture[id(t)] = g if known is None else operators.add(known, g)
+        if self.capture is not None and id(t) in self.capture:
+            known = self.capture[id(t)]
+            self.capture[id(t)] = g if known is None else operators.add(known, g)
             return 0
         if t.grad_ is not None:
             t.grad_ = dense_grad(t.grad_)
@@ -335,10 +408,47 @@ cdef class Engine:
                 t.grad_.storage.version += 1
         elif self.record:
             t.grad_ = g
-        elif is_sole_owner(g, 3) and cnp.PyArray_IS_C_CONTIGUOUS(g.a) and g.node is None:
+        elif is_sole_owner(g, 2) and cnp.PyArray_IS_C_CONTIGUOUS(g.a) and g.node is None:
             t.grad_ = g
         else:
             t.grad_ = wrap(own_array(g.a))
+        return 0
+
+    # Leaves with hooks: these are called once, with the whole gradient, as soon as it has arrived.
+
+    cdef int expect(self, object tensors) except -1:
+        """Counts how many gradients may be delivered to each leaf that has hooks."""
+        cdef list stack = list(edges_of(tensors))
+        cdef set seen = set()
+        self.waiting = {}
+        while stack:
+            at = stack.pop()
+            if isinstance(at, Tensor):
+                if (<Tensor> at).hooks is not None:
+                    self.waiting.setdefault(id(at), [at, 0, None])[1] += 1
+            elif at is not None and id(at) not in seen:
+                seen.add(id(at))
+                stack.extend((<Node> at).edges)
+        return 0
+
+    cdef int arrived(self, Tensor t, Tensor g) except -1:
+        cdef list entry = self.waiting.get(id(t))
+        if entry is None:
+            return 0 if g is None else self.leaf(t, g)  # its hook is younger than this pass
+        entry[1] -= 1
+        if g is not None:
+            entry[2] = g if entry[2] is None else operators.add(entry[2], g)
+        return self.complete(entry) if entry[1] == 0 else 0
+
+    cdef int complete(self, list entry) except -1:
+        cdef Tensor t = entry[0], g = entry[2]
+        if g is None:
+            return 0
+        entry[2] = None
+        g = run_hooks(t.hooks, g)
+        self.leaf(t, g)
+        if self.capture is None or id(t) not in self.capture:
+            hooks_module.run_post(t.hooks, t)
         return 0
 
     cdef bint leads_on(self, Node node):
@@ -349,7 +459,7 @@ cdef class Engine:
         return False
 
     cdef int run(self, bint retain) except -1:
-        cdef Node node
+        cdef Node node = None
         cdef Tensor g
         cdef tuple edges
         cdef int i
@@ -379,6 +489,8 @@ cdef class Engine:
                     (<MultiNode> node).last = not retain
                     out = (<MultiNode> node).apply_multi(grads)
                     grads = None
+                    if watcher is not None:
+                        watch_gradients(node, out, NULL)
                 else:
                     g = node.pending
                     node.pending = None
@@ -389,6 +501,8 @@ cdef class Engine:
                     if self.needed is not None and not self.leads_on(node):
                         continue
                     out = node.apply(g)
+                    if watcher is not None:
+                        watch_gradients(node, out, <void *> g)
                     g = None
                 if not retain:
                     node.free()
@@ -401,10 +515,19 @@ cdef class Engine:
                     for i in range(len(edges)):
                         self.deliver(edges[i], (<tuple> out)[i])
                 out = None
+            if self.waiting is not None:
+                for entry in self.waiting.values():
+                    self.complete(entry)
         except BaseException as error:
+            if watcher is not None and node is not None:
+                watcher.explain(error, node)
             while self.head is not None:  # leave no half-done gradients behind
                 node = self.head
                 self.head, node.next, node.queued, node.pending = node.next, None, False, None
+                if type(node) is OutputOf:
+                    node = (<OutputOf> node).parent
+                if isinstance(node, MultiNode):
+                    (<MultiNode> node).grads = [None] * len((<MultiNode> node).grads)
             raise
         finally:
             set_grad(was)
@@ -417,23 +540,55 @@ cdef bint is_sole_owner(Tensor t, Py_ssize_t refs):
             and cnp.get_array_base(t.a) is t.storage)
 
 
-cdef Tensor run_hooks(list hooks, Tensor g):
-    for hook in list(hooks):
-        result = hook(g)
-        if result is not None:
-            g = result
-    return g
+cdef Tensor run_hooks(object hooks, Tensor g):
+    return hooks_module.run(hooks, g)
+
+
+def hooks_of(Tensor t):
+    """The hooks on the gradient of `t`: those of the operator that made it, or its own if it is a leaf."""
+    global hooked_leaves, hooks_module
+    if not wants(t):
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if hooks_module is None:
+        from .autograd import hooks
+        hooks_module = hooks
+    if t.node is not None:
+        return hooks_of_node(t.node)
+    if t.hooks is None:
+        t.hooks = OrderedDict()
+        hooked_leaves += 1
+    return t.hooks
+
+
+def hooks_of_node(Node node):
+    """The hooks on the gradient of a node's output."""
+    if node.hooks is None:
+        node.hooks = OrderedDict()
+    return node.hooks
 
 
 def backward(tensors, grads, retain_graph=None, create_graph=False, inputs=None):
     """Accumulates into each leaf's `grad` the derivatives of the list `tensors`, given the upstream gradients `grads`."""
     cdef Engine engine = Engine.__new__(Engine)
+    cdef Tensor t
+    cdef list inner = []
     engine.record = create_graph
     if inputs is not None:
         inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if not inputs:
+            raise RuntimeError("`inputs` argument to `torch.autograd.backward` cannot be empty.")
         engine.needed = needed_for(tensors, inputs)
+        inner = [t for t in inputs if not t.is_leaf]
+        if inner:
+            engine.capture = {id(t.node): None for t in inner}
+    if hooked_leaves:
+        engine.expect(tensors)
     seed(engine, tensors, grads)
     engine.run(create_graph if retain_graph is None else retain_graph)
+    for t in inner:
+        g = engine.capture[id(t.node)]
+        if g is not None:
+            t.grad_ = g if t.grad_ is None else operators.add(t.grad_, g)
 
 
 def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
@@ -450,12 +605,14 @@ def grad_of(outputs, inputs, grads, retain_graph, create_graph, allow_unused):
     engine.record = create_graph
     engine.capture = {id(edge(t)): None for t in inputs}
     engine.needed = needed_for(outputs, inputs)
+    if hooked_leaves:
+        engine.expect(outputs)
     seed(engine, outputs, grads)
     engine.run(create_graph if retain_graph is None else retain_graph)
     found = tuple([engine.capture[id(edge(t))] for t in inputs])
     if not allow_unused and any(g is None for g in found):
-        raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set "
-                           "allow_unused=True if this is the desired behavior.")
+        raise RuntimeError(f"One of the differentiated Tensors appears to not have been used in the graph: inputs"
+                           f"[{found.index(None)}]. Set allow_unused=True if this is the desired behavior.")
     return found
 
 
@@ -463,9 +620,9 @@ cdef int seed(Engine engine, object tensors, object grads) except -1:
     cdef Tensor t, g
     for i, of in enumerate(tensors):
         t = <Tensor?> of
-        g = grads[i] if grads is not None and i < len(grads) else None
+        g = <Tensor?> grads[i] if grads[i] is not None else None
         if not wants(t):
-            raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+            raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         if g is None:
             if cnp.PyArray_SIZE(t.a) != 1:
                 raise RuntimeError(f"grad can be implicitly created only for scalar outputs, this one has shape "
@@ -503,6 +660,46 @@ cdef set needed_for(object outputs, object inputs):
             found.add(at)
             stack.extend(users.get(at, ()))
     return found
+
+
+# Watching: detect_anomaly and check_finite, see autograd/watch.py --------------------------------------------------
+
+def set_watcher(w):
+    """From now on `w` is told of every operator that is recorded, and of what the engine computes. None: nobody."""
+    global watcher
+    watcher = w
+
+
+cdef int watch_made(Node node, Tensor out) except -1:
+    node.trace = watcher.place()
+    if watcher.forward and out.base is None and not is_finite(out):
+        watcher.made(node, out)
+    return 0
+
+
+cdef int watch_gradients(Node node, object out, void *g) except -1:
+    if not watcher.backward:
+        return 0
+    for i, d in enumerate(out if type(out) is tuple else (out,)):
+        if d is not None and <void *> d != g and not is_finite(<Tensor> d):
+            watcher.gradient(node, d, i)
+    return 0
+
+
+def is_finite(Tensor t):
+    """Whether no element is NaN or infinite."""
+    cdef int typenum = cnp.PyArray_TYPE(t.a)
+    cdef int64_t n = cnp.PyArray_SIZE(t.a)
+    cdef const fdl_table *K = kernels(typenum)
+    cdef Scratch s
+    cdef double total = 0
+    if is_fast(typenum) and cnp.PyArray_IS_C_CONTIGUOUS(t.a):
+        s = scratch(K.reduce_scratch(FDL_SUM, 1, n, 1))
+        with nogil:
+            K.reduce(FDL_SUM, &total, cnp.PyArray_DATA(t.a), 1, n, 1, s.data)
+        if isfinite(total if typenum == cnp.NPY_FLOAT64 else (<float *> &total)[0]):
+            return True  # a NaN or an infinity would have reached the sum; a finite sum may overflow, though
+    return bool(np.isfinite(t.a).all())
 
 
 def is_grad_enabled():

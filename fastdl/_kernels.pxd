@@ -14,6 +14,7 @@ cdef class Storage:
     cdef void *data
     cdef size_t nbytes
     cdef Py_ssize_t version
+    cdef str writer          # the operator that made this version
     cdef bint exposed       # NumPy or others have a view, and may write without a new version
     cdef object derived     # what an operator keeps for the next call with these values; checks `version`
 

@@ -12,7 +12,7 @@ cdef class Tensor:
     cdef Tensor base            # a view's base tensor, None otherwise
     cdef Node base_node         # the base's node when `node` was made: another one now means that `node` is stale
     cdef bint wants_grad        # a leaf that gradients are accumulated in
-    cdef list hooks
+    cdef object hooks           # None or a dict: number -> (kind, function), see autograd/hooks.py
     cdef object __weakref__
 
 
@@ -35,7 +35,8 @@ cdef class Node:
     cdef int outputs            # bit i: saved tensor i is this node's own output
     cdef Tensor s0, s1, s2, s3
     cdef Py_ssize_t v0, v1, v2, v3
-    cdef list hooks
+    cdef object hooks           # on the gradient of its output, as Tensor.hooks
+    cdef object trace           # where in the program it was made, while there is a watcher
 
     cdef object apply(self, Tensor g)
     cdef void save(self, int i, Tensor t)
@@ -72,8 +73,8 @@ cdef ndarray own_array(object a)                 # a NumPy array or scalar copie
 cdef const fdl_table *kernels(int typenum) noexcept
 cdef bint is_fast(int typenum) noexcept          # float32 or float64: has kernels
 cdef int begin_inplace(Tensor t) except -1       # raises for a leaf that requires grad
-cdef Tensor end_inplace(Tensor t, const char *op, Node node, tuple edges)  # bumps the version, rewrites history
-cdef void bump(Tensor t, const char *op) noexcept
+cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges)  # bumps the version, rewrites history
+cdef void bump(Tensor t, str op) noexcept
 cdef void register(str name, object function)    # function becomes a Tensor method
 cdef object register_all(dict functions, str names)    # the same for a list; a tuple of them costs 2 KB an item in C
 

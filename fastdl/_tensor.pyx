@@ -4,6 +4,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF
+from libc.math cimport isfinite
 from libc.string cimport memcpy
 from numpy cimport ndarray, npy_intp
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ._types import BY_NUM, CPU, Size, as_dtype, get_default_dtype
 
-from ._kernels cimport F32, F64, Scratch, Storage, empty_array, fdl_table, storage_of
+from ._kernels cimport FDL_SUM, F32, F64, Scratch, Storage, empty_array, fdl_table, scratch, storage_of
 
 cnp.import_array()
 
@@ -326,7 +327,7 @@ cdef class Tensor:
     def requires_grad(self, value):
         if value and self.a.dtype.kind != "f":
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
-        if self.node is not None:
+        if wants(self) and self.node is not None:
             if not value:
                 raise RuntimeError("you can only change requires_grad flags of leaf variables. "
                                    "If you want to use a computed variable in a subgraph that doesn't require "
@@ -348,7 +349,12 @@ cdef class Tensor:
     def grad_fn(self):
         """The operator that made this tensor, None for a leaf."""
         wants(self)
-        return self.node
+        return (<OutputOf> self.node).parent if type(self.node) is OutputOf else self.node
+
+    @property
+    def output_nr(self):
+        """Which output of `grad_fn` this tensor is."""
+        return (<OutputOf> self.node).index if type(self.node) is OutputOf else 0
 
     @property
     def grad(self):
@@ -373,39 +379,6 @@ cdef class Tensor:
     def grad(self):
         self.grad_ = None
 
-    def retain_grad(self):
-        """Makes `backward` keep this non-leaf tensor's gradient in `grad`."""
-        if not wants(self):
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.node is None:
-            return
-        reference = weakref.ref(self)
-
-        def keep(g):
-            owner = reference()
-            if owner is not None:
-                owner.grad = g if owner.grad is None else owner.grad + g
-        self.register_hook(keep)
-
-    def register_hook(self, hook):
-        """Calls hook(grad) when this tensor's gradient is known; a result other than None replaces it.
-
-        Returns a handle with `remove()`.
-        """
-        if not wants(self):
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        cdef list hooks
-        if self.node is None:
-            if self.hooks is None:
-                self.hooks = []
-            hooks = self.hooks
-        else:
-            if self.node.hooks is None:
-                self.node.hooks = []
-            hooks = self.node.hooks
-        hooks.append(hook)
-        return HookHandle(hooks, hook)
-
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Accumulates into each leaf's `grad` the derivative of this tensor.
 
@@ -424,7 +397,8 @@ cdef class Tensor:
     def detach_(self):
         """Forgets this tensor's history."""
         if self.base is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead")
+            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using split or chunk, clone "
+                               "the parts first.")
         self.node = None
         self.wants_grad = False
         return self

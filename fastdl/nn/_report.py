@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from .._tensor import Tensor, from_numpy
@@ -26,15 +27,19 @@ def note_module(error: Exception, module: Any) -> None:
     if modules and modules[-1] is module:  # forward called its parent's __call__
         return
     modules.append(module)
-    inner = modules[0]
+    error.args = (f"{message}\n  in module {path_of(modules[::-1])}", *error.args[1:])
+
+
+def path_of(modules: Sequence[Any]) -> str:
+    """The place of the last of these modules, each of which calls the next: Net.layers.2.linear1 (Linear(...))."""
+    inner = modules[-1]
     text = repr(inner) if not inner._modules else type(inner).__name__
-    path = [type(module).__name__]
-    for outer, child in zip(reversed(modules), reversed(modules[:-1])):
+    if len(modules) == 1:
+        return type(inner).__name__ if "\n" in text else text
+    path = [type(modules[0]).__name__]
+    for outer, child in pairwise(modules):
         path.append(_name_in(outer, child))
-    where = f" ({text})" if len(modules) > 1 else ""
-    if len(modules) == 1 and "\n" not in text:
-        path = [text]
-    error.args = (f"{message}\n  in module {'.'.join(path)}{where}", *error.args[1:])
+    return f"{'.'.join(path)} ({text})"
 
 
 def _name_in(outer: Any, child: Any) -> str:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from .._tensor import Tensor
 from .._types import as_dtype, device, dtype
 from ..autograd import no_grad
+from ..autograd.hooks import RemovableHandle
+from ..autograd.watch import watcher
 from . import _report
-from .hooks import RemovableHandle
 from .parameter import Parameter
 
 _ABSENT = object()
@@ -45,6 +46,14 @@ class Module:
 
     training: bool
     _version = 1
+    _hooked = False  # whether a hook on calls was ever registered
+    # hooks that are seldom used have no dictionary before the first one
+    _backward_hooks: Any = None
+    _backward_pre_hooks: Any = None
+    _state_dict_pre_hooks: Any = None
+    _state_dict_hooks: Any = None
+    _load_state_dict_pre_hooks: Any = None
+    _load_state_dict_post_hooks: Any = None
 
     def __init__(self) -> None:
         # object.__setattr__: our own looks for the very dictionaries that are made here
@@ -65,7 +74,9 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if self._forward_hooks or self._forward_pre_hooks:
+            if self._hooked or watcher.active:
+                if watcher.active:
+                    return watcher.call(self, self._call_with_hooks, args, kwargs)
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
@@ -73,6 +84,11 @@ class Module:
             raise
 
     def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+        boundary = None
+        if self._backward_hooks or self._backward_pre_hooks:
+            from .hooks import Boundary
+
+            boundary = Boundary(self)
         for hook, with_kwargs in list(self._forward_pre_hooks.values()):
             if with_kwargs:
                 changed = hook(self, args, kwargs)
@@ -86,6 +102,8 @@ class Module:
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
+        if boundary is not None:
+            args = boundary.enter(args)
         hooks = list(self._forward_hooks.values())
         try:
             out = self.forward(*args, **kwargs)
@@ -98,19 +116,68 @@ class Module:
             changed = hook(self, args, kwargs, out) if with_kwargs else hook(self, args, out)
             if changed is not None:
                 out = changed
-        return out
+        return out if boundary is None else boundary.leave(out)
+
+    def _hooks(self, name: str) -> OrderedDict:
+        """The dictionary of this kind of hook, made if there is none."""
+        if self.__dict__.get(name) is None:
+            self.__dict__[name] = OrderedDict()
+        if name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            self.__dict__["_hooked"] = True
+        return self.__dict__[name]
 
     def register_forward_pre_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Calls `hook(module, args)` before `forward`; what it returns, if not None, replaces the arguments."""
-        return RemovableHandle.add(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+        """Calls `hook(module, args)` before `forward`; what it returns, if not None, replaces the arguments.
+
+        with_kwargs: `hook(module, args, kwargs)`, which returns None or (args, kwargs). prepend: before other hooks.
+        """
+        return RemovableHandle.add(self._hooks("_forward_pre_hooks"), (hook, with_kwargs), prepend)
 
     def register_forward_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
-        """Calls `hook(module, args, output)` after `forward`; what it returns, if not None, replaces the output."""
-        return RemovableHandle.add(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
+        """Calls `hook(module, args, output)` after `forward`; what it returns, if not None, replaces the output.
+
+        with_kwargs: `hook(module, args, kwargs, output)`. always_call: also, with output None, after an error.
+        prepend: before other hooks.
+        """
+        return RemovableHandle.add(self._hooks("_forward_hooks"), (hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Calls `hook(module, grad_output)` before the gradients of the module's inputs are computed.
+
+        grad_output is a tuple with one gradient or None for each output; a result, if not None, replaces it.
+        """
+        return RemovableHandle.add(self._hooks("_backward_pre_hooks"), hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Calls `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are known.
+
+        Both are tuples, None for arguments that are no tensors or need no gradient; a result, if not None, replaces
+        grad_input. Keyword arguments are left out. The module's outputs are a tensor or a tuple.
+        """
+        return RemovableHandle.add(self._hooks("_backward_hooks"), hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Calls `hook(module, prefix, keep_vars)` before `state_dict` reads the module."""
+        return RemovableHandle.add(self._hooks("_state_dict_pre_hooks"), hook)
+
+    def register_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Calls `hook(module, state_dict, prefix, local_metadata)` after `state_dict`; it may change the dictionary."""
+        return RemovableHandle.add(self._hooks("_state_dict_hooks"), hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Calls `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading.
+
+        It may change state_dict, which is a copy; messages that it appends to the list `errors` become an error.
+        """
+        return RemovableHandle.add(self._hooks("_load_state_dict_pre_hooks"), hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Calls `hook(module, incompatible_keys)` after loading; it may empty the two lists, or raise."""
+        return RemovableHandle.add(self._hooks("_load_state_dict_post_hooks"), hook)
 
     # attributes --------------------------------------------------------------------------------------------------
 
@@ -464,10 +531,14 @@ class Module:
         """
         if destination is None:
             destination = OrderedDict()
+        for hook in _each(self._state_dict_pre_hooks):
+            hook(self, prefix, keep_vars)
         self._save_to_state_dict(destination, prefix, keep_vars)
         for name, child in self._modules.items():
             if child is not None:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook in _each(self._state_dict_hooks):
+            hook(self, destination, prefix, {})
         return destination
 
     def load_state_dict(
@@ -490,14 +561,23 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         slots = OrderedDict()  # name -> (the dictionary that holds it, its key there, the current value)
-        for path, module in self.named_modules(remove_duplicate=False):
+        modules = list(self.named_modules(remove_duplicate=False))
+        errors: list[str] = []
+        if any(module._load_state_dict_pre_hooks for _, module in modules):
+            state_dict = OrderedDict(state_dict)
+        for path, module in modules:
             prefix = f"{path}." if path else ""
+            for hook in _each(module._load_state_dict_pre_hooks):
+                hook(module, state_dict, prefix, {}, strict, [], [], errors)
             for name, param in module._parameters.items():
                 if param is not None:
                     slots[prefix + name] = (module._parameters, name, param)
             for name, tensor in module._buffers.items():
                 if tensor is not None and name not in module._non_persistent_buffers_set:
                     slots[prefix + name] = (module._buffers, name, tensor)
+        if errors:
+            text = "\n  ".join(errors)
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n  {text}")
         missing = [name for name in slots if name not in state_dict]
         unexpected = [name for name in state_dict if name not in slots]
         given = {name: _report.as_tensor(name, state_dict[name]) for name in slots if name in state_dict}
@@ -506,7 +586,8 @@ class Module:
             for name, value in given.items()
             if value.shape != slots[name][2].shape
         ]
-        if sizes or (strict and (missing or unexpected)):
+        relaxed = any(module._load_state_dict_post_hooks for _, module in modules)  # a hook decides about names
+        if sizes or (strict and (missing or unexpected) and not relaxed):
             raise RuntimeError(
                 _report.mismatch(type(self).__name__, state_dict, list(slots), missing, unexpected, sizes, strict)
             )
@@ -519,7 +600,16 @@ class Module:
                     group[key] = Parameter(value, requires_grad=current.requires_grad)
                 else:
                     group[key] = value
-        return IncompatibleKeys(missing, unexpected)
+        result = IncompatibleKeys(missing, unexpected)
+        for _, module in reversed(modules):
+            for hook in _each(module._load_state_dict_post_hooks):
+                if hook(module, result) is not None:
+                    raise RuntimeError("Hooks registered with register_load_state_dict_post_hook return None")
+        if strict and (missing or unexpected):
+            raise RuntimeError(
+                _report.mismatch(type(self).__name__, state_dict, list(slots), missing, unexpected, [], strict)
+            )
+        return result
 
     # printing ----------------------------------------------------------------------------------------------------
 
@@ -541,6 +631,10 @@ class Module:
             return f"{self._get_name()}({extra})"
         lines += children
         return self._get_name() + ("(\n  " + "\n  ".join(lines) + "\n)" if lines else "()")
+
+
+def _each(hooks: Mapping | None) -> list:
+    return list(hooks.values()) if hooks else []
 
 
 def indent(text: str) -> str:

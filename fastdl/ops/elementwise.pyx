@@ -23,6 +23,7 @@ cnp.import_array()
 
 cdef tuple BINARY_NAME = ("add", "sub", "mul", "div", "maximum", "minimum", "pow", "atan2", "sub", "div",
                           "pow")
+cdef tuple INPLACE_NAME = tuple([name + "_" for name in BINARY_NAME])
 cdef tuple BINARY_NUMPY = (np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power,
                            np.arctan2)
 
@@ -382,7 +383,7 @@ cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
         run_binary(op, x, x, y, alpha)
     else:
         x.a[...] = numpy_binary(op, alias(x), y, alpha).a
-    return end_inplace(x, "inplace", node, edges)
+    return end_inplace(x, INPLACE_NAME[op], node, edges)
 
 
 cdef int accumulate(Tensor x, Tensor y) except -1:
@@ -578,12 +579,12 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
             raise NotImplementedError("in-place functions of float16 tensors are not recorded; "
                                       "use float32 or the function that is not in place")
         np.copyto(x.a, unary(op, x, p, q).a)
-        return end_inplace(x, "unary_", None, None)
+        return end_inplace(x, UNARY[op][0], None, None)
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         if UNARY[op][2] is None:
             raise RuntimeError(f"result type Float can't be cast to the desired output type {x.dtype}")
         np.copyto(x.a, UNARY[op][2](x.a))
-        return end_inplace(x, "unary_", None, None)
+        return end_inplace(x, UNARY[op][0], None, None)
     if grad_enabled() and wants(x):
         node, edges = unary_node(op, x, None, p, q), (edge(x),)
     if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
@@ -592,7 +593,7 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
         source = contiguous(x)
         run_unary(op, source, source, p, q)
         cnp.PyArray_CopyInto(x.a, source.a)
-    end_inplace(x, "unary_", node, edges)
+    end_inplace(x, UNARY[op][0], node, edges)
     if node is not None and UNARY[op][1]:
         node.save_output(0, x)
     return x

@@ -147,7 +147,7 @@ cdef class Rows:
             end += 1
         return end
 
-    cdef int written(self, const char *op) except -1:
+    cdef int written(self, str op) except -1:
         """Parameters that had to be copied are written back, and all of them have a new version."""
         cdef Tensor p, copy
         for p, copy in self.copies:

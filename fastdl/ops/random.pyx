@@ -362,7 +362,7 @@ cdef Tensor end_fill(Tensor x, str title):
     if grad_enabled() and wants(x):
         node = FilledBackward.__new__(FilledBackward)
         node.title, edges = title, (edge(x),)
-    return end_inplace(x, "random_fill", node, edges)
+    return end_inplace(x, title, node, edges)
 
 
 cdef Tensor fill_inplace(str op, str title, Tensor x, Kind kind, double first, double second, object generator):
