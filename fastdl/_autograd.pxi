@@ -578,7 +578,7 @@ def backward(tensors, grads, retain_graph=None, create_graph=False, inputs=None)
         if not inputs:
             raise RuntimeError("`inputs` argument to `torch.autograd.backward` cannot be empty.")
         engine.needed = needed_for(tensors, inputs)
-        inner = [t for t in inputs if not t.is_leaf]
+        inner = [t for t in inputs if not t.is_leaf and not t.retains_grad]
         if inner:
             engine.capture = {id(t.node): None for t in inner}
     if hooked_leaves:
@@ -620,7 +620,9 @@ cdef int seed(Engine engine, object tensors, object grads) except -1:
     cdef Tensor t, g
     for i, of in enumerate(tensors):
         t = <Tensor?> of
-        g = <Tensor?> grads[i] if grads[i] is not None else None
+        if grads[i] is not None and not isinstance(grads[i], Tensor):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(grads[i]).__name__}")
+        g = grads[i]
         if not wants(t):
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         if g is None:

@@ -361,6 +361,9 @@ cdef class Tensor:
         """Gradient that `backward` has accumulated for this tensor, None if there is none."""
         if type(self.grad_) is RowsGrad:
             self.grad_ = dense_grad(self.grad_)
+        if self.grad_ is None and self.node is not None:
+            from .autograd.hooks import warn_of_no_grad
+            warn_of_no_grad(self)
         return self.grad_
 
     @grad.setter

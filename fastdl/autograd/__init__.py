@@ -54,15 +54,12 @@ def _as_list(x) -> list:
     return [x] if isinstance(x, Tensor) or x is None else list(x)
 
 
-def _upstream(what: str, tensors: list, grads) -> list:
+def _upstream(tensors: list, grads) -> list:
     if grads is None:
         return [None] * len(tensors)
     grads = _as_list(grads)
     if len(grads) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
-    for g in grads:
-        if g is not None and not isinstance(g, Tensor):
-            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__} [{what}]")
     return grads
 
 
@@ -77,7 +74,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
         inputs: accumulate into these only.
     """
     tensors = _as_list(tensors)
-    _backward(tensors, _upstream("backward", tensors, grad_tensors), retain_graph, create_graph, inputs)
+    _backward(tensors, _upstream(tensors, grad_tensors), retain_graph, create_graph, inputs)
 
 
 def grad(
@@ -114,9 +111,7 @@ def grad(
         )
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     unused = materialize_grads if allow_unused is None else allow_unused
-    found = grad_of(
-        outputs, inputs, _upstream("grad", outputs, grad_outputs), retain_graph, create_graph, bool(unused)
-    )
+    found = grad_of(outputs, inputs, _upstream(outputs, grad_outputs), retain_graph, create_graph, bool(unused))
     if materialize_grads:
         found = tuple(_hooks.zeros(x.shape, x.dtype) if g is None else g for g, x in zip(found, inputs))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -89,6 +90,16 @@ def _retains_grad(self: Tensor) -> bool:
     return not self.is_leaf and _kept_by(self, hooks_of(self)) is not None
 
 
+def warn_of_no_grad(self: Tensor) -> None:
+    """Says why `grad` is None for a tensor that is no leaf."""
+    if not self.retains_grad:
+        warnings.warn(
+            "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed: backward() does not fill it. "
+            "Call .retain_grad() on it before, or, if you meant a leaf, access that one.",
+            stacklevel=2,
+        )
+
+
 def _kept_by(tensor: Tensor, hooks: OrderedDict) -> int | None:
     for number, (kind, hook) in hooks.items():
         if kind == RETAIN and hook() is tensor:
@@ -125,7 +136,8 @@ def run(hooks: OrderedDict, grad: Tensor) -> Tensor:
     for keeper in keepers:
         owner = keeper()
         if owner is not None:
-            owner.grad = grad.clone() if owner.grad is None else owner.grad + grad
+            before = owner.grad
+            owner.grad = grad.clone() if before is None else before + grad
     return grad
 
 

@@ -22,8 +22,8 @@ from .._tensor import Tensor, is_finite, is_grad_enabled, set_watcher
 from .grad_mode import Block
 
 # Operators that only put values into place: infinities in their results are meant, or were reported earlier.
-MOVES = {"where", "fill", "masked_fill", "index_fill", "index_put", "setitem", "copy", "clone", "to_copy", "cat", "stack"}
-MOVES |= {"scatter", "gather", "index", "index_select", "repeat", "flip", "roll", "constant_pad_nd", "expand"}
+MOVES = {"where", "fill", "masked_fill", "index_fill", "index_put", "setitem", "copy", "clone", "to_copy", "cat"}
+MOVES |= {"stack", "scatter", "gather", "index", "index_select", "repeat", "flip", "roll", "constant_pad_nd", "expand"}
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 

@@ -42,7 +42,7 @@ class Boundary:
         self.inputs = len(args)
         at = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
         self.has_input = bool(at)
-        return self._through(args, at, self._inputs_reached)
+        return self._through(args, at, self._call_hooks)
 
     def leave(self, out: Any) -> Any:
         """The outputs behind the second gate."""
@@ -71,15 +71,13 @@ class Boundary:
             self._call_hooks((None,) * self.inputs)
         return grads
 
-    def _inputs_reached(self, grads: tuple) -> tuple:
-        return self._call_hooks(grads)
-
     def _call_hooks(self, grads: tuple) -> tuple:
         for hook in self.hooks:
             result = hook(self.module, grads, self.grad_output)
             if result is not None and not self.has_input:
                 raise RuntimeError("a backward hook of a module none of whose inputs requires grad returns None")
             grads = self._replaced(result, grads, "backward hook")
+        self.grad_output = ()
         return grads
 
     def _replaced(self, result: Any, grads: tuple, what: str) -> tuple:
