@@ -27,16 +27,7 @@ from ._types import (
 )
 from ._types import bool_ as bool
 from ._version import __version__
-from .autograd import (
-    check_finite,
-    enable_grad,
-    inference_mode,
-    is_anomaly_enabled,
-    is_grad_enabled,
-    no_grad,
-    set_check_finite,
-    set_grad_enabled,
-)
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .ops.common import broadcast_to, promote_types
 from .ops.common import result_type_of as result_type
 from .ops.composed import (
@@ -268,7 +259,13 @@ short = int16
 
 # Loaded at first use, so that `import fastdl` stays quick.
 _MODULES = ("datasets", "models", "nn", "optim", "serialization", "text", "utils")
-_FUNCTIONS = {"load": "serialization", "save": "serialization"}
+_FUNCTIONS = {
+    "check_finite": "autograd",
+    "is_anomaly_enabled": "autograd",
+    "load": "serialization",
+    "save": "serialization",
+    "set_check_finite": "autograd",
+}
 
 
 def __getattr__(name):

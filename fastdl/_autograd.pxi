@@ -59,6 +59,7 @@ cdef class Node:
         if t is None:
             return None
         if t.storage.version != version:
+            from .autograd.watch import written_over
             raise written_over(t, version, "output" if self.outputs >> i & 1 else "input", self.name())
         if self.outputs >> i & 1 and not fdl_grad_off:
             t = alias(t)
@@ -163,18 +164,6 @@ def mark_written(Tensor t, str op, bint check):
         begin_inplace(t)
     else:
         bump(t, op)
-
-
-def written_over(Tensor t, version, str role, str name):
-    """The error that reports a saved tensor with a new version."""
-    from .autograd.watch import op_name
-    writer = t.storage.writer
-    by = f"{op_name(writer, True)} wrote to it after " if writer is not None else "it was written to after "
-    return RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"a tensor of shape {tuple(t.shape)} and type {t.dtype}, {role} of {name}: {by}{name} had saved it, and it "
-        f"is at version {t.storage.version}; expected version {version} instead. "
-        f"Write `x = x + y` instead of `x += y`, or clone() the tensor first.")
 
 
 # Recording --------------------------------------------------------------------------------------------------------
@@ -553,18 +542,13 @@ def hooks_of(Tensor t):
         from .autograd import hooks
         hooks_module = hooks
     if t.node is not None:
-        return hooks_of_node(t.node)
+        if t.node.hooks is None:
+            t.node.hooks = OrderedDict()
+        return t.node.hooks
     if t.hooks is None:
         t.hooks = OrderedDict()
         hooked_leaves += 1
     return t.hooks
-
-
-def hooks_of_node(Node node):
-    """The hooks on the gradient of a node's output."""
-    if node.hooks is None:
-        node.hooks = OrderedDict()
-    return node.hooks
 
 
 def backward(tensors, grads, retain_graph=None, create_graph=False, inputs=None):

@@ -313,6 +313,10 @@ cdef class Tensor:
         return self.storage.version
 
     @property
+    def _writer(self):
+        return self.storage.writer
+
+    @property
     def _base(self):
         return self.base
 

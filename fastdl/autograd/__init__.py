@@ -1,23 +1,29 @@
 """Gradients as values, functions with a derivative of one's own, and tools that check derivatives.
 
-`functional` (Jacobians and their kin) and `gradcheck` are loaded at first use. See docs/autograd.md.
+What few programs need is loaded at first use. See docs/autograd.md.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._tensor import Tensor, grad_of, is_grad_enabled
 from .._tensor import backward as _backward
 from . import hooks as _hooks
-from .function import Function
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
-from .watch import (
-    check_finite,
-    detect_anomaly,
-    is_anomaly_check_nan_enabled,
-    is_anomaly_enabled,
-    set_check_finite,
-    set_detect_anomaly,
-)
+
+if TYPE_CHECKING:
+    from . import functional
+    from .function import Function
+    from .numeric import GradcheckError, gradcheck, gradgradcheck
+    from .watch import (
+        check_finite,
+        detect_anomaly,
+        is_anomaly_check_nan_enabled,
+        is_anomaly_enabled,
+        set_check_finite,
+        set_detect_anomaly,
+    )
 
 __all__ = [
     "Function",
@@ -38,7 +44,20 @@ __all__ = [
     "set_grad_enabled",
 ]
 
-_LATER = {"functional": None, "gradcheck": "numeric", "gradgradcheck": "numeric", "GradcheckError": "numeric"}
+# name -> the module that has it
+_LATER = {
+    "Function": "function",
+    "GradcheckError": "numeric",
+    "check_finite": "watch",
+    "detect_anomaly": "watch",
+    "functional": "functional",
+    "gradcheck": "numeric",
+    "gradgradcheck": "numeric",
+    "is_anomaly_check_nan_enabled": "watch",
+    "is_anomaly_enabled": "watch",
+    "set_check_finite": "watch",
+    "set_detect_anomaly": "watch",
+}
 
 
 def __getattr__(name):
@@ -46,8 +65,12 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module(f"{__name__}.{_LATER[name] or name}")
-    return module if _LATER[name] is None else getattr(module, name)
+    module = import_module(f"{__name__}.{_LATER[name]}")
+    return module if _LATER[name] == name else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
 
 
 def _as_list(x) -> list:
@@ -117,6 +140,13 @@ def grad(
     return found
 
 
-def Variable(data, requires_grad=False):
-    """The tensor `data` itself, as in old scripts."""
-    return data.requires_grad_() if requires_grad else data
+class _IsTensor(type):
+    def __instancecheck__(cls, x) -> bool:
+        return isinstance(x, Tensor)
+
+
+class Variable(metaclass=_IsTensor):
+    """Old scripts' name of Tensor: Variable(x) is x."""
+
+    def __new__(cls, data, requires_grad=False):
+        return data.requires_grad_() if requires_grad else data

@@ -6,8 +6,9 @@ import functools
 import inspect
 from typing import Any
 
-from .._tensor import FunctionNode, Tensor, edges_of, is_grad_enabled, mark_written, set_grad_mode, written_over
+from .._tensor import FunctionNode, Tensor, edges_of, is_grad_enabled, mark_written, set_grad_mode
 from .hooks import zeros
+from .watch import written_over
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]
 

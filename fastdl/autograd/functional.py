@@ -77,9 +77,8 @@ class _Call:
                 allow_unused=True,
             )
         if strict and any(g is None for g in found):
-            raise RuntimeError(
-                f"[{self.op}] the function does not depend on its input {found.index(None)} (strict=True)"
-            )
+            unused = next(i for i, g in enumerate(found) if g is None)
+            raise RuntimeError(f"[{self.op}] the function does not depend on its input {unused} (strict=True)")
         return tuple(zeros(x.shape, x.dtype) if g is None else g for g, x in zip(found, inputs))
 
     def done(self, values: tuple, create_graph: bool) -> tuple:

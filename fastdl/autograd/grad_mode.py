@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 
 from .._tensor import is_grad_enabled, set_grad_mode
 
@@ -16,6 +15,8 @@ class Block:
         return type(self)()
 
     def __call__(self, function):
+        import inspect
+
         if inspect.isgeneratorfunction(function):
             return _decorated_generator(self.clone, function)
 

@@ -181,6 +181,17 @@ def op_name(name: str, in_place: bool = False) -> str:
     return short + "_" if in_place else short
 
 
+def written_over(tensor: Tensor, version: int, role: str, name: str) -> RuntimeError:
+    """The error that reports a tensor which the node `name` had saved as its `role` and which has a new version."""
+    writer = f"{op_name(tensor._writer, True)} wrote to it" if tensor._writer else "it was written to"
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype}, {role} of {name}: {writer} after {name} had "
+        f"saved it, and it is at version {tensor._version}; expected version {version} instead. "
+        "Write `x = x + y` instead of `x += y`, or clone() the tensor first."
+    )
+
+
 watcher = Watcher()
 
 
