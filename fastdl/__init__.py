@@ -91,6 +91,7 @@ from .ops.creation import (
     zeros_like,
 )
 from .ops.creation import empty_ as empty
+from .ops.distance import cdist, cosine_similarity, dist, pairwise_distance, pdist
 from .ops.elementwise import (
     abs,
     acos,

@@ -14,6 +14,8 @@ from ..ops.batch_norm import batch_norm, group_norm
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
+from ..ops.ctc import ctc_loss
+from ..ops.distance import bilinear, cosine_similarity, normalize, pairwise_distance, pdist
 from ..ops.elementwise import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from ..ops.embedding import embedding, one_hot
 from ..ops.fused import (
@@ -43,6 +45,18 @@ from ..ops.fused import (
 from ..ops.indexed import embedding_bag
 from ..ops.linear_loss import linear_cross_entropy
 from ..ops.loss import cross_entropy, nll_loss
+from ..ops.margin_loss import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from ..ops.matmul import linear
 from ..ops.norm import layer_norm, rms_norm
 from ..ops.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
