@@ -30,6 +30,21 @@ OPTIMIZERS = {
     "rmsprop centered": ("RMSprop", dict(lr=0.1, alpha=0.8, centered=True, momentum=0.9)),
     "adagrad": ("Adagrad", dict(lr=0.1, lr_decay=0.1, initial_accumulator_value=0.5, weight_decay=0.1)),
     "adadelta": ("Adadelta", dict(lr=0.7, rho=0.8, weight_decay=0.1, maximize=True)),
+    "adamax": ("Adamax", dict(lr=0.1, weight_decay=0.1)),
+    "nadam": ("NAdam", dict(lr=0.1, weight_decay=0.1, momentum_decay=0.1)),
+    "nadam decoupled": ("NAdam", dict(lr=0.1, weight_decay=0.1, decoupled_weight_decay=True, maximize=True)),
+    "radam": ("RAdam", dict(lr=0.1, weight_decay=0.1, betas=(0.8, 0.9))),
+    "radam decoupled": ("RAdam", dict(lr=0.1, weight_decay=0.1, decoupled_weight_decay=True)),
+    "asgd": ("ASGD", dict(lr=0.1, lambd=0.1, t0=2, weight_decay=0.1)),
+    "rprop": ("Rprop", dict(lr=0.1, step_sizes=(0.02, 0.15))),
+}
+
+# options of the one that calls a closure
+LBFGS = {
+    "lbfgs": dict(lr=0.5, max_iter=4),
+    "lbfgs history": dict(lr=0.7, max_iter=3, history_size=2),
+    "lbfgs strong wolfe": dict(max_iter=5, line_search_fn="strong_wolfe"),
+    "lbfgs long": dict(lr=8.0, max_iter=6, line_search_fn="strong_wolfe"),
 }
 
 SCHEDULES = {
@@ -46,6 +61,13 @@ SCHEDULES = {
     "sequential": lambda s, o: s.SequentialLR(
         o, [s.LinearLR(o, 0.1, 1.0, 3), s.ExponentialLR(o, 0.9), s.StepLR(o, 2)], [4, 8]
     ),
+    "chained scheduler": lambda s, o: s.ChainedScheduler([s.ExponentialLR(o, 0.9), s.StepLR(o, 2, 0.5)]),
+    "restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 2, 2, 0.01),
+    "restarts alike": lambda s, o: s.CosineAnnealingWarmRestarts(o, 3),
+    "cyclic": lambda s, o: s.CyclicLR(o, 0.01, [0.1, 0.3], step_size_up=2, step_size_down=3),
+    "cyclic halved": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 2, mode="triangular2", base_momentum=0.6),
+    "cyclic range": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 2, mode="exp_range", gamma=0.9, cycle_momentum=False),
+    "cyclic own": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 2, scale_fn=lambda i: 1 / (1 + i), scale_mode="iterations"),
     "one cycle": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=12),
     "one cycle in three": lambda s, o: s.OneCycleLR(
         o, [1.0, 2.0], total_steps=16, three_phase=True, anneal_strategy="linear", pct_start=0.25
@@ -85,6 +107,26 @@ def run_optimizer(torch, name):
     return out
 
 
+def run_lbfgs(torch, name):
+    """The parameters and the loss of each step towards the minimum of Rosenbrock's valley."""
+    x = torch.tensor(np.array([-1.5, 1.3, 0.4, 2.0])).requires_grad_()
+    y = torch.tensor(np.array([0.7, -0.2])).requires_grad_()
+    optimizer = torch.optim.LBFGS([x, y], **LBFGS[name])
+
+    def closure():
+        optimizer.zero_grad()
+        z = torch.cat([x, y])
+        loss = (10 * (z[1:] - z[:-1] ** 2) ** 2 + (1 - z[:-1]) ** 2).sum()
+        loss.backward()
+        return loss
+
+    out = []
+    for _ in range(STEPS):
+        loss = optimizer.step(closure)
+        out.append([float(loss.detach()), *x.detach().tolist(), *y.detach().tolist()])
+    return out
+
+
 def run_schedule(torch, name):
     """The rate and momentum of both groups before each step."""
     params = parameters(torch)
@@ -106,6 +148,7 @@ if __name__ == "__main__":
     runs = {
         "torch": torch.__version__,
         "optimizers": {name: run_optimizer(torch, name) for name in OPTIMIZERS},
+        "lbfgs": {name: run_lbfgs(torch, name) for name in LBFGS},
         "schedules": {name: run_schedule(torch, name) for name in SCHEDULES},
     }
     FILE.write_text(json.dumps(runs).replace("]], ", "]],\n"))

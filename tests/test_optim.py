@@ -36,6 +36,11 @@ def test_steps_are_those_of_torch(name):
     )
 
 
+@pytest.mark.parametrize("name", optimizer_runs.LBFGS)
+def test_lbfgs_goes_the_way_of_torch(name):
+    np.testing.assert_allclose(optimizer_runs.run_lbfgs(fastdl, name), RUNS["lbfgs"][name], rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", optimizer_runs.SCHEDULES)
 def test_rates_are_those_of_torch(name):
     np.testing.assert_allclose(

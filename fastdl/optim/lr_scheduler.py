@@ -384,6 +384,172 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = self._lrs()
 
 
+class ChainedScheduler(LRScheduler):
+    """Several schedules at every step, each on what the one before has left.
+
+    Raises: ValueError for none, or for one of another optimizer.
+    """
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
+        if not schedulers:
+            raise ValueError("ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.")
+        self.optimizer = optimizer or schedulers[0].optimizer
+        for i, s in enumerate(schedulers):
+            if s.optimizer is not self.optimizer:
+                raise ValueError(f"[ChainedScheduler] schedulers[{i}] belongs to another optimizer")
+        self._schedulers = schedulers
+        self._last_lr = self._lrs()
+
+    def step(self, epoch: int | None = None) -> None:
+        """Goes on to the next epoch."""
+        for s in self._schedulers:
+            s.step()
+        self._last_lr = self._lrs()
+
+    state_dict = SequentialLR.state_dict
+    load_state_dict = SequentialLR.load_state_dict
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Down to eta_min along half a cosine, again and again, each time over T_mult times as many epochs.
+
+    Args:
+        T_0: epochs of the first cosine.
+        T_mult: whole number by which the cosines get longer.
+        eta_min: the lowest rate.
+    Raises:
+        ValueError: T_0 or T_mult is no whole number >= 1, or step of an epoch < 0.
+    Source: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts; Loshchilov and Hutter, arXiv:1608.03983.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
+        for option, value in (("T_0", T_0), ("T_mult", T_mult)):
+            if value < 1 or not isinstance(value, int):
+                raise ValueError(f"[CosineAnnealingWarmRestarts] {option}: expected a whole number >= 1, got {value}")
+        self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, float(last_epoch)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        part = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
+        return [self.eta_min + (base - self.eta_min) * part for base in self.base_lrs]
+
+    def step(self, epoch: float | None = None) -> None:
+        """Goes on to the next epoch, or to a given one, which need not be whole."""
+        if epoch is None and self.last_epoch < 0:
+            epoch = 0
+        if epoch is None:
+            self.last_epoch += 1
+            self.T_cur += 1
+            if self.T_cur >= self.T_i:
+                self.T_cur -= self.T_i
+                self.T_i *= self.T_mult
+        else:
+            if epoch < 0:
+                raise ValueError(f"[CosineAnnealingWarmRestarts] epoch: expected a number >= 0, got {epoch}")
+            self.T_cur, self.T_i = epoch, self.T_0
+            while self.T_cur >= self.T_i:
+                if self.T_mult == 1:
+                    self.T_cur %= self.T_0
+                    break
+                self.T_cur -= self.T_i
+                self.T_i *= self.T_mult
+            self.last_epoch = math.floor(epoch)
+        self._set(self.get_lr())
+
+
+class CyclicLR(LRScheduler):
+    """Up from base_lr to max_lr and down again, over and over, one step per batch; momentum the opposite way.
+
+    Args:
+        base_lr, max_lr: the bounds, one number each or one per group.
+        step_size_up, step_size_down: steps up and down; down as many as up if None.
+        mode: "triangular": all cycles are alike; "triangular2": each is half as high as the one before;
+            "exp_range": heights shrink by gamma every step.
+        gamma: see mode.
+        scale_fn, scale_mode: a function of one's own in place of mode, of the "cycle" (from 1) or of "iterations".
+        cycle_momentum: momentum (or beta1) goes down from max_momentum to base_momentum while the rate rises.
+    Raises:
+        ValueError: an unknown mode, other than one number per group, or an optimizer without momentum.
+    Source: torch.optim.lr_scheduler.CyclicLR; Smith, arXiv:1506.01186.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | list[float],
+        max_lr: float | list[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.8,
+        max_momentum: float | list[float] = 0.9,
+        last_epoch: int = -1,
+    ):
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError(f"[CyclicLR] mode {mode!r} is invalid and scale_fn is None")
+        groups = optimizer.param_groups
+        lows = _per_group("CyclicLR", "base_lr", base_lr, groups)
+        self.max_lrs = _per_group("CyclicLR", "max_lr", max_lr, groups)
+        down = step_size_up if step_size_down is None else step_size_down
+        self.total_size, self.step_ratio = float(step_size_up + down), step_size_up / (step_size_up + down)
+        self.mode, self.gamma, self._scale_fn, self._scale_mode = mode, gamma, scale_fn, scale_mode
+        self.cycle_momentum = cycle_momentum
+        if last_epoch == -1:
+            for group, lr in zip(groups, lows):
+                group["lr"] = lr
+        if cycle_momentum:
+            if any("momentum" not in group and "betas" not in group for group in groups):
+                raise ValueError("[CyclicLR] optimizer must support momentum or beta1 with `cycle_momentum` option "
+                                 "enabled")
+            self.base_momentums = _per_group("CyclicLR", "base_momentum", base_momentum, groups)
+            self.max_momentums = _per_group("CyclicLR", "max_momentum", max_momentum, groups)
+        super().__init__(optimizer, last_epoch)
+        self.base_lrs = lows
+
+    def _scale(self, cycle: int) -> float:
+        if self._scale_fn is not None:
+            return self._scale_fn(cycle if self._scale_mode == "cycle" else self.last_epoch)
+        if self.mode == "exp_range":
+            return self.gamma**self.last_epoch
+        return 1.0 if self.mode == "triangular" else 0.5 ** (cycle - 1)
+
+    def get_lr(self) -> list[float]:
+        cycles = 1 + self.last_epoch / self.total_size
+        x = cycles - math.floor(cycles)
+        height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
+        height *= self._scale(math.floor(cycles))
+        if self.cycle_momentum:
+            for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
+                _set_momentum(group, high - (high - low) * height)
+        return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Without a scale_fn that is a plain function."""
+        state = super().state_dict()
+        if hasattr(self._scale_fn, "__code__"):
+            del state["_scale_fn"]
+        return state
+
+
+def _per_group(scheduler: str, option: str, value: float | Sequence[float], groups: list) -> list[float]:
+    """One number for each group."""
+    values: list = list(value) if isinstance(value, (list, tuple)) else [value] * len(groups)
+    if len(values) != len(groups):
+        raise ValueError(f"[{scheduler}] {option}: expected {len(groups)} numbers, got {len(values)}")
+    return values
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
+
+
 class OneCycleLR(LRScheduler):
     """Up from max_lr / div_factor to max_lr, then down to that start / final_div_factor, one step per batch.
 
@@ -443,17 +609,10 @@ class OneCycleLR(LRScheduler):
 
     def _fill(self, optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor) -> None:
         """The cycle's bounds, into the groups."""
-
-        def each(option, value):
-            values = list(value) if isinstance(value, (list, tuple)) else [value] * len(optimizer.param_groups)
-            if len(values) != len(optimizer.param_groups):
-                raise ValueError(
-                    f"[OneCycleLR] {option}: expected {len(optimizer.param_groups)} numbers, got {len(values)}"
-                )
-            return values
-
-        lows, highs = each("base_momentum", base_momentum), each("max_momentum", max_momentum)
-        for group, top, low, high in zip(optimizer.param_groups, each("max_lr", max_lr), lows, highs):
+        groups = optimizer.param_groups
+        tops, lows, highs = (_per_group("OneCycleLR", option, value, groups) for option, value in (
+            ("max_lr", max_lr), ("base_momentum", base_momentum), ("max_momentum", max_momentum)))
+        for group, top, low, high in zip(groups, tops, lows, highs):
             group["lr"] = group["initial_lr"] = top / div_factor
             group["max_lr"], group["min_lr"] = top, top / div_factor / final_div_factor
             if self.cycle_momentum:
@@ -476,10 +635,7 @@ class OneCycleLR(LRScheduler):
             rates.append(self._anneal(group[lr_from], group[lr_to], part))
             if self.cycle_momentum:
                 momentum = self._anneal(group[momentum_from], group[momentum_to], part)
-                if "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = momentum
+                _set_momentum(group, momentum)
         return rates
 
     def _anneal(self, start: float, end: float, part: float) -> float:
