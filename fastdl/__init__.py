@@ -259,13 +259,15 @@ int = int32
 short = int16
 
 # Loaded at first use, so that `import fastdl` stays quick.
-_MODULES = ("datasets", "models", "nn", "optim", "serialization", "text", "utils")
+_MODULES = ("backends", "cuda", "datasets", "models", "nn", "optim", "serialization", "text", "utils")
 _FUNCTIONS = {
-    "check_finite": "autograd",
-    "is_anomaly_enabled": "autograd",
-    "load": "serialization",
-    "save": "serialization",
-    "set_check_finite": "autograd",
+    "as_torch": "_as_torch",
+    **dict.fromkeys(("load", "save"), "serialization"),
+    **dict.fromkeys(("check_finite", "is_anomaly_enabled", "set_check_finite"), "autograd"),
+    **dict.fromkeys(
+        ("accelerator", "compile", "get_float32_matmul_precision", "set_float32_matmul_precision",
+         "use_deterministic_algorithms", "version"), "backends"
+    ),
 }
 
 

@@ -23,7 +23,8 @@ LAYERS = [
     ["_tensor", "memory", "_print", "autograd"],
     ["ops"],
     [""],  # fastdl itself: names of the layers below, tensors as PyTorch spells them
-    ["nn.functional", "nn.init", "nn.parameter", "nn.utils", "serialization", "utils", "datasets", "_info", "random"],
+    ["nn.functional", "nn.init", "nn.parameter", "nn.utils", "serialization", "_pt", "utils", "datasets", "_info",
+     "random", "cuda", "backends", "_as_torch", "_run"],
     ["nn", "optim", "text"],
     ["models", "__main__"],
 ]
