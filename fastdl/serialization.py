@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -201,7 +201,7 @@ class _Encoder:
             return {"$": "dtype", "v": str(obj).rpartition(".")[2]}
         if kind is _types.device:
             return {"$": "device", "v": str(obj)}
-        if kind in (list, tuple, set, frozenset, dict, OrderedDict, _types.Size):
+        if kind in (list, tuple, set, frozenset, dict, OrderedDict, Counter, _types.Size):
             if id(obj) in self.open:
                 raise ValueError(f"[save] cannot save {self.where()}: it contains itself")
             self.open.add(id(obj))
@@ -221,7 +221,7 @@ class _Encoder:
     def container(self, obj: Any, kind: type) -> Any:
         if kind is dict and all(type(key) is str for key in obj) and "$" not in obj:
             return {key: self.part(key, value) for key, value in obj.items()}
-        if kind is dict or kind is OrderedDict:
+        if kind in (dict, OrderedDict, Counter):
             pairs = [[self.part(key, key), self.part(key, value)] for key, value in obj.items()]
             return {"$": kind.__name__, "v": pairs}
         if kind is set or kind is frozenset:
@@ -342,11 +342,14 @@ def load(
 ) -> Any:
     """Reads what `save` wrote. Nothing in a file is executed; the whole file is checked before anything is returned.
 
+    Files of torch.save are read too, if they hold data only: tensors (bfloat16 becomes float32), NumPy arrays, numbers,
+    strings and containers of them, such as state dicts.
+
     Args:
         f: path, or a binary file object.
         map_location, pickle_module, weights_only, mmap: taken for PyTorch's sake; everything is on the CPU.
     Raises:
-        CheckpointError: no file (CheckpointNotFoundError), truncated, changed, or of another format.
+        CheckpointError: no file (CheckpointNotFoundError), truncated, changed, of another format, or with objects.
     """
     if isinstance(map_location, (str, _types.device)):
         _types.device(map_location)
@@ -387,6 +390,10 @@ def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure:
     def fail(text: str) -> CheckpointError:
         return CheckpointError(f"[load] {name!r} {text}")
 
+    head = file.read(64)
+    file.seek(0)
+    if with_structure and (head.startswith(b"PK\x03\x04") or _is_legacy_pt(head)):
+        return _read_pt(file, size, fail)
     header = _read_header(file, size, fail)
     metadata = header.pop("__metadata__", None)
     text = metadata.get("fastdl") if isinstance(metadata, dict) else None
@@ -410,9 +417,25 @@ def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure:
         raise fail(f"has a damaged structure: {type(error).__name__}: {error}") from None
 
 
+def _is_legacy_pt(head: bytes) -> bool:
+    return head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # the number with which PyTorch < 1.6 begins
+
+
+def _read_pt(file: IO[bytes], size: int, fail: Any) -> Any:
+    from . import _pt
+
+    try:
+        return _pt.read(file, size)
+    except _pt.BadFile as error:
+        raise fail(str(error)) from None
+    except (MemoryError, Warning):
+        raise
+    except Exception as error:  # whatever zipfile, pickletools and NumPy find wrong
+        raise fail(f"is damaged: {type(error).__name__}: {error}") from None
+
+
 _OTHERS = [
-    (b"PK\x03\x04", "is a zip archive, as torch.save and numpy.savez write them; convert it with a script that loads "
-     "it there and saves it here"),
+    (b"PK\x03\x04", "is a zip archive; load reads those of torch.save, numpy.load those of numpy.savez"),
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"\x93NUMPY", "is a NumPy .npy file: read it with numpy.load"),
     (b"\x89HDF", "is an HDF5 file"),
@@ -497,9 +520,9 @@ def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
     if kind in ("tensor", "parameter", "ndarray", "scalar"):
         return _decode_array(kind, tree, tensors)
     value = tree["v"]
-    if kind in ("dict", "OrderedDict"):
-        pairs = ((_decode(key, tensors), _decode(part, tensors)) for key, part in value)
-        return dict(pairs) if kind == "dict" else OrderedDict(pairs)
+    if kind in ("dict", "OrderedDict", "Counter"):
+        pairs = {_decode(key, tensors): _decode(part, tensors) for key, part in value}
+        return {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}[kind](pairs)
     if kind in ("tuple", "set", "frozenset", "Size"):
         types = {"tuple": tuple, "set": set, "frozenset": frozenset, "Size": _types.Size}
         return types[kind]([_decode(part, tensors) for part in value])
