@@ -264,6 +264,7 @@ _FUNCTIONS = {
     "as_torch": "_as_torch",
     **dict.fromkeys(("load", "save"), "serialization"),
     **dict.fromkeys(("check_finite", "is_anomaly_enabled", "set_check_finite"), "autograd"),
+    "from_dlpack": "_interchange",
     **dict.fromkeys(
         ("accelerator", "compile", "get_float32_matmul_precision", "set_float32_matmul_precision",
          "use_deterministic_algorithms", "version"), "backends"

@@ -2,6 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.buffer cimport PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF
 from libc.math cimport isfinite
@@ -169,6 +170,9 @@ def tensor_from(data, dtype=None):
         array = (<Tensor> data).a
     elif isinstance(data, (ndarray, np.generic)):
         array = np.asarray(data)
+    elif hasattr(data, "__dlpack__"):
+        from ._interchange import foreign_array
+        array = foreign_array(data)
     else:
         array = sequence_array(data, dtype is not None)
     if dtype is not None:
@@ -432,6 +436,8 @@ cdef class Tensor:
     def __array__(self, dtype=None, copy=None):
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is not None and not copy:
+                raise ValueError(f"a tensor of {self.dtype} cannot be an array of {np.dtype(dtype)} without a copy")
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -440,9 +446,20 @@ cdef class Tensor:
 
     @property
     def __array_interface__(self):
-        raise AttributeError("use numpy.asarray(tensor)")
+        if wants(self):
+            raise AttributeError("a tensor that requires grad")  # __array__ says more
+        return self.numpy().__array_interface__
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if wants(self):
+            raise BufferError("a tensor that requires grad has no buffer; use tensor.detach()")
+        self.storage.exposed = True
+        PyObject_GetBuffer(self.a, buffer, flags)
 
     def __dlpack__(self, **kwargs):
+        """A DLPack capsule that shares this tensor's memory."""
+        if wants(self):
+            raise BufferError("a tensor that requires grad cannot be exported; use tensor.detach()")
         return self.numpy().__dlpack__(**kwargs)
 
     def __dlpack_device__(self):

@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 LAYERS = [
     ["_version", "_types"],
     ["_kernels"],
-    ["_tensor", "memory", "_print", "autograd"],
+    ["_tensor", "_interchange", "memory", "_print", "autograd"],
     ["ops"],
     [""],  # fastdl itself: names of the layers below, tensors as PyTorch spells them
     ["nn.functional", "nn.init", "nn.parameter", "nn.utils", "serialization", "_pt", "utils", "datasets", "_info",

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from .._tensor import Tensor, from_numpy
+from .._interchange import from_dlpack
+from .._tensor import Tensor
 
 MAX_GROUPS = 5  # lines per section: three sections with their heads, a first line and a hint stay within 20 lines
 
@@ -53,8 +54,8 @@ def as_tensor(name: str, value: Any) -> Tensor:
     """A state dictionary's value as a tensor."""
     if isinstance(value, Tensor):
         return value
-    if hasattr(value, "__array_interface__"):
-        return from_numpy(value)
+    if hasattr(value, "__dlpack__"):  # arrays, and tensors of other libraries
+        return from_dlpack(value)
     raise TypeError(f'state_dict["{name}"] should be a tensor, got {type(value).__name__}')
 
 

@@ -56,11 +56,15 @@ def tensor(data, *, dtype=None, device=None, bint requires_grad=False):
 
 
 def as_tensor(data, dtype=None, device=None):
-    """`data` as a tensor; shares memory with a tensor or NumPy array of the right type."""
+    """`data` as a tensor; shares memory with a tensor, of other libraries too, or NumPy array of the right type."""
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     if isinstance(data, ndarray) and data.dtype.num in _types.BY_NUM:
         out = wrap(data)
+        return out if dtype is None else out.to(dtype)
+    if hasattr(data, "__dlpack__"):
+        from .._interchange import from_dlpack
+        out = from_dlpack(data)
         return out if dtype is None else out.to(dtype)
     return tensor(data, dtype=dtype, device=device)
 
