@@ -265,6 +265,7 @@ _FUNCTIONS = {
     **dict.fromkeys(("load", "save"), "serialization"),
     **dict.fromkeys(("check_finite", "is_anomaly_enabled", "set_check_finite"), "autograd"),
     "from_dlpack": "_interchange",
+    "summary": "_summary",
     **dict.fromkeys(
         ("accelerator", "compile", "get_float32_matmul_precision", "set_float32_matmul_precision",
          "use_deterministic_algorithms", "version"), "backends"

@@ -26,7 +26,7 @@ LAYERS = [
     ["nn.functional", "nn.init", "nn.parameter", "nn.utils", "serialization", "_pt", "utils", "datasets", "_info",
      "random", "cuda", "backends", "_as_torch", "_run"],
     ["nn", "optim", "text"],
-    ["models", "__main__"],
+    ["models", "_summary", "__main__"],
 ]
 
 
