@@ -1,4 +1,4 @@
-# make demo | test | bench | bench-peers | lint | wheel | check-deep | clean
+# make demo | test | bench | bench-peers | lint | stubs | wheel | check-deep | clean
 # Needs Python >= 3.10, pip and a C compiler; everything else goes into .venv. PYTHON chooses the interpreter.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 BUILT_FROM := setup.py pyproject.toml $(wildcard csrc/*) \
               $(shell find fastdl -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' ! -name '_table.pxi')
 
-.PHONY: demo test bench bench-peers lint wheel check-deep clean
+.PHONY: demo test bench bench-peers lint stubs wheel check-deep clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -29,7 +29,12 @@ bench-peers: $(VENV)/.peers
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m codespell_lib README.md CHANGELOG.md Makefile setup.py pyproject.toml csrc docs fastdl tests benchmarks examples
-	$(PY) -m mypy fastdl
+	$(PY) .ci/make_stubs.py --check
+	$(PY) -m mypy fastdl examples
+
+# the type hints of the compiled modules
+stubs: $(VENV)/.dev
+	$(PY) .ci/make_stubs.py
 
 wheel: $(VENV)/.dev
 	rm -rf dist

@@ -3,6 +3,8 @@
 The names are PyTorch's: see its documentation for what each does, and docs/architecture.md for how this works.
 """
 
+from typing import TYPE_CHECKING
+
 from . import autograd, memory
 from ._kernels import get_num_threads, set_num_threads
 from ._print import set_printoptions
@@ -258,6 +260,21 @@ long = int64
 int = int32
 short = int16
 
+if TYPE_CHECKING:
+    from . import backends, cuda, datasets, models, nn, optim, serialization, text, utils
+    from ._as_torch import as_torch
+    from ._interchange import from_dlpack
+    from ._summary import summary
+    from .backends import (
+        accelerator,
+        compile,
+        get_float32_matmul_precision,
+        set_float32_matmul_precision,
+        use_deterministic_algorithms,
+        version,
+    )
+    from .serialization import load, save
+
 # Loaded at first use, so that `import fastdl` stays quick.
 _MODULES = ("backends", "cuda", "datasets", "models", "nn", "optim", "serialization", "text", "utils")
 _FUNCTIONS = {
@@ -273,14 +290,16 @@ _FUNCTIONS = {
 }
 
 
-def __getattr__(name):
-    from importlib import import_module
+if not TYPE_CHECKING:  # else no name would be unknown
 
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name in _FUNCTIONS:
-        return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name in _FUNCTIONS:
+            return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():

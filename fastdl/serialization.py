@@ -239,7 +239,7 @@ class _Encoder:
         return "obj" + "".join(f"[{key!r}]" for key in self.path)
 
     def array(self, kind: str, array: np.ndarray, tensor: Tensor | None = None) -> dict:
-        entry = {"$": kind}
+        entry: dict[str, Any] = {"$": kind}
         if tensor is not None and tensor.requires_grad != (kind == "parameter"):
             entry["requires_grad"] = tensor.requires_grad
         name = ".".join(map(str, self.path)).encode("utf-8", "replace").decode() or "tensor"

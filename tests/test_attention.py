@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 
 import fastdl
 from fastdl import memory
 from fastdl.nn import functional as F
+from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 from tests.cases.attention import attend
 
 B, H, TQ, TK, D, E = 2, 4, 13, 21, 5, 7

@@ -4,11 +4,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from fastdl.ops.matmul import linear_activation, linear_residual
 
 import fastdl
 from fastdl import _kernels
 from fastdl.nn import functional as F
+from fastdl.ops.matmul import linear_activation, linear_residual
 
 USABLE = [name for name, usable in _kernels.isas() if usable]
 LAYOUTS = ["nn", "nt", "tn", "tt"]

@@ -5,10 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
-from fastdl._kernels import isa, isas, set_isa
 
 import fastdl
 from fastdl import Generator
+from fastdl._kernels import isa, isas, set_isa
 from fastdl.nn.functional import dropout
 
 M0, M1, W0, W1, MASK = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF

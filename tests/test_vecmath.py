@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from fastdl._kernels import isa, isas, set_isa
 
 import fastdl
+from fastdl._kernels import isa, isas, set_isa
 from fastdl.nn.functional import gelu
 
 ISAS = [name for name, usable in isas() if usable]

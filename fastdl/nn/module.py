@@ -335,7 +335,7 @@ class Module:
         for _, child in self.named_children():
             yield child
 
-    def _named_members(self, group: str, prefix: str, recurse: bool, dedupe: bool) -> Iterator[tuple[str, Tensor]]:
+    def _named_members(self, group: str, prefix: str, recurse: bool, dedupe: bool) -> Iterator[tuple[str, Any]]:
         seen = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=dedupe) if recurse else [(prefix, self)]
         for path, module in modules:

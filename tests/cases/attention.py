@@ -1,9 +1,9 @@
 """Cases of fastdl.ops.attention."""
 
 import numpy as np
-from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 
 import fastdl
+from fastdl.ops.attention import masked_attention, packed_attention, scaled_dot_product_attention
 from tests.cases import Case, Error, normal
 
 

@@ -1,9 +1,9 @@
 """embedding and one_hot."""
 
 import numpy as np
-from fastdl.ops.embedding import embedding, one_hot
 
 import fastdl
+from fastdl.ops.embedding import embedding, one_hot
 from tests.cases import Case, Error, integers, normal
 
 

@@ -3,9 +3,9 @@
 import itertools
 
 import numpy as np
-from fastdl.ops.loss import cross_entropy, nll_loss
 
 import fastdl
+from fastdl.ops.loss import cross_entropy, nll_loss
 from tests.cases import Case, Error, integers, normal, uniform
 
 

@@ -1,10 +1,10 @@
 """Cases of fastdl.ops.norm."""
 
 import numpy as np
-from fastdl.ops.norm import add_layer_norm
 
 import fastdl
 from fastdl.nn import functional as F
+from fastdl.ops.norm import add_layer_norm
 from tests.cases import EDGES, Case, Error, normal
 
 # row lengths: around the lanes, the unrolled 64, one block (4096), the rows done together; rows: around vectors of rows,

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fastdl.ops.norm import add_layer_norm
 
 import fastdl
 from fastdl import nn
 from fastdl.nn import functional as F
+from fastdl.ops.norm import add_layer_norm
 
 
 def test_layer_norm_parameters():
