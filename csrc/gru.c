@@ -18,9 +18,7 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
         vf inner = v_load(sum + 2 * VL) + b_hn;
         vf new = v_tanh(v_fma(reset, inner, load_part(gx + 2 * h, n)));
         vf y = v_fma(update, load_part(before + x->unit, n) - new, new);
-        if (row < w->n_after && !args->gx_row)
-            UNROLL for (int g = 0; g < 3; g++)
-                __builtin_prefetch(args->gx + ((w->row_after + row) * 3 + g) * h + x->unit, 0, 2);
+        fetch_input(r, w, row, x->unit);
         store_part(args->y + at * args->ldy + x->unit, y, n);
         if (args->hn && row >= w->n_after) store_part(args->hn + row * h + x->unit, y, n);
         if (args->gates) {

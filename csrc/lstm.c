@@ -19,6 +19,7 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
         vf output = v_gate(v_load(sum + 3 * VL) + load_part(gx + 3 * h, n));
         vf c = v_fma(forget, load_part(before + x->unit, n), input * new);
         vf y = output * v_tanh(c);
+        fetch_input(r, w, row, x->unit);
         store_part(cn + x->unit, c, n);
         store_part(args->y + at * args->ldy + x->unit, y, n);
         if (args->hn && row >= w->n_after) store_part(args->hn + row * h + x->unit, y, n);

@@ -305,11 +305,11 @@ static void run_thread(void *ctx, fdl_team *team, int thread, int n_threads) {
     } while (walk_next(&w));
 }
 
-/* scratch: packed weights, H zeros, dh and dc [B,H] */
+/* scratch: packed weights, H zeros; backward dh and dc [B,H] */
 static int64_t padded(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 int64_t FDL_FN(recurrent_scratch)(const fdl_rnn_args *args, int gates) {
-    int64_t state = padded(args->b * args->h);
+    int64_t state = args->dgx ? padded(args->b * args->h) : 0;
     return (packed_size(args->h, gates) + padded(args->h) + 2 * state + LANES) * (int64_t)sizeof(real);
 }
 
@@ -322,8 +322,10 @@ void FDL_FN(recurrent_run)(recurrent *r) {
     r->is_far = packed_size(h, r->gates) * (int64_t)sizeof(real) > L2_BYTES;
     r->pack = r->backward || !args->is_packed;
     r->zeros = zeros;
-    r->dh = args->dh0 ? args->dh0 : zeros + padded(h);
-    r->dc = args->dc0 ? args->dc0 : zeros + padded(h) + padded(b * h);
+    if (r->backward) {
+        r->dh = args->dh0 ? args->dh0 : zeros + padded(h);
+        r->dc = args->dc0 ? args->dc0 : zeros + padded(h) + padded(b * h);
+    }
     memset(zeros, 0, h * sizeof(real));
     double flops = (2.0 * args->t * b + (r->pack ? PACK_FLOPS : 0)) * h * h * r->gates;
     fdl_parallel_spmd(flops < MIN_FLOPS ? 1 : fdl_num_threads(), run_thread, r);

@@ -64,6 +64,13 @@ INLINE const real *input_part(const fdl_rnn_args *args, int64_t at, int64_t widt
     return args->gx + (args->gx_row ? args->gx_row[at] : at) * width;
 }
 
+/* What the cell of the next step will read of it, while tiles are summed: another thread may have made it. */
+INLINE void fetch_input(const recurrent *r, const walk *w, int64_t row, int64_t unit) {
+    if (row >= w->n_after) return;
+    const real *gx = input_part(r->args, w->row_after + row, r->gates * r->args->h) + unit;
+    for (int g = 0; g < r->gates; g++) __builtin_prefetch(gx + g * r->args->h, 0, 2);
+}
+
 /* row i of a [B,H] state that may be absent (zeros) */
 INLINE const real *state_row(const recurrent *r, const real *state, int64_t i) {
     return state ? state + i * r->args->h : r->zeros;

@@ -11,6 +11,7 @@ static void fwd_cell(const recurrent *r, const walk *w, const tile *x) {
         int64_t row = x->row + i * x->stride, at = w->row + row;
         vf pre = v_load(x->sum + i * x->ld) + load_part(input_part(args, at, h) + x->unit, x->n);
         vf y = args->relu ? v_max(pre, v_zero()) : v_tanh(pre);
+        fetch_input(r, w, row, x->unit);
         store_part(args->y + at * args->ldy + x->unit, y, x->n);
         if (args->hn && row >= w->n_after) store_part(args->hn + row * h + x->unit, y, x->n);
     }

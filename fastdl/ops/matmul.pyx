@@ -153,11 +153,18 @@ cdef Tensor product_with(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor 
 @cython.final
 cdef class PackedWeight:
     """The packed form of a weight, kept on its Storage: freed with it, of no use after any in-place write."""
-    cdef Scratch form           # None until the second product with the same values: it costs a pass over them
-    cdef const void *b
-    cdef const fdl_table *K
-    cdef Py_ssize_t version
-    cdef int64_t n, k, ldb
+
+
+cdef PackedWeight kept_weight(const fdl_table *K, Storage storage, const void *b, int64_t n, int64_t k, int64_t ldb):
+    """What `storage` keeps for the weight b in it; None at the first call with the same values."""
+    cdef PackedWeight kept = storage.derived
+    if (kept is None or kept.version != storage.version or kept.b != b or kept.K != K or kept.n != n or kept.k != k
+            or kept.ldb != ldb):
+        kept = PackedWeight.__new__(PackedWeight)
+        kept.b, kept.K, kept.version, kept.n, kept.k, kept.ldb = b, K, storage.version, n, k, ldb
+        storage.derived = kept
+        return None
+    return kept
 
 
 cdef Scratch packed_weight(const fdl_table *K, Storage storage, fdl_matmul_args *args):
@@ -167,14 +174,10 @@ cdef Scratch packed_weight(const fdl_table *K, Storage storage, fdl_matmul_args 
     cdef Scratch form
     if size == 0:
         return None
-    kept = storage.derived
-    if (kept is None or kept.version != storage.version or kept.b != args.b or kept.K != K or kept.n != args.n
-            or kept.k != args.k or kept.ldb != args.ldb):
-        kept = PackedWeight.__new__(PackedWeight)
-        kept.b, kept.K, kept.version = args.b, K, storage.version
-        kept.n, kept.k, kept.ldb = args.n, args.k, args.ldb
-        storage.derived = kept
-    elif kept.form is None:
+    kept = kept_weight(K, storage, args.b, args.n, args.k, args.ldb)
+    if kept is None:
+        return None
+    if kept.form is None:
         form = scratch(size)
         with nogil:
             K.matmul_pack(args, form.data)

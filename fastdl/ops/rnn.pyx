@@ -14,17 +14,19 @@ import numpy as np
 
 from .shape import transpose
 
-from .._kernels cimport FDL_ADD, FDL_SUM, Scratch, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch
+from .._kernels cimport FDL_ADD, FDL_SUM, Scratch, Storage, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch
 from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, contiguous, edge, empty, empty_like,
                         grad_enabled, is_fast, kernels, own_array, wants, wrap)
 from .common cimport shape_of
+from .matmul cimport PackedWeight, kept_weight, packed_weight
 
 cnp.import_array()
 
 cdef enum:
-    RNN = 1     # the numbers of gates
+    RNN = 1             # the numbers of gates
     GRU = 3
     LSTM = 4
+    KEEP_ROWS = 1024    # up to which packing the recurrent weights takes more than a per cent of a call
 
 cdef dict MODES = {"rnn_tanh": RNN, "rnn_relu": RNN, "gru": GRU, "lstm": LSTM}
 
@@ -196,8 +198,10 @@ cdef class RecurrentBackward0(MultiNode):
             args.gates, args.saved = at(layer.gates, 0), at(layer.gates, self.rows * self.gates * self.h)
         return args
 
-    cdef int call(self, const fdl_table *K, fdl_rnn_args args, bint backward) except -1:
+    cdef int call(self, const fdl_table *K, fdl_rnn_args args, bint backward, Storage weights) except -1:
+        """`weights` holds w_hh; None: its packed form is not to be kept there."""
         cdef Scratch s
+        cdef PackedWeight kept = None
         cdef int64_t (*size)(const fdl_rnn_args *) noexcept nogil
         cdef void (*run)(const fdl_rnn_args *) noexcept nogil
         if self.gates == RNN:
@@ -206,10 +210,17 @@ cdef class RecurrentBackward0(MultiNode):
             size, run = K.gru_scratch, K.gru_bwd if backward else K.gru_fwd
         else:
             size, run = K.lstm_scratch, K.lstm_bwd if backward else K.lstm_fwd
-        s = scratch(size(&args))
+        if weights is not None and not weights.exposed and self.rows <= KEEP_ROWS:
+            kept = kept_weight(K, weights, args.w_hh, self.gates * self.h, self.h, 0)
+        s = None if kept is None else kept.form
+        args.is_packed = s is not None
+        if s is None:
+            s = scratch(size(&args))
         args.scratch = s.data
         with nogil:
             run(&args)
+        if kept is not None:
+            kept.form = s  # whole: other threads may see it from here on
         return 0
 
     # forward
@@ -223,6 +234,7 @@ cdef class RecurrentBackward0(MultiNode):
         cdef int64_t width = self.gates * self.h, inputs = cnp.PyArray_DIMS(w_ih.a)[1]
         cdef Tensor gx = matrix(self.rows, width + (self.h if record and self.gates > 1 else 0), typenum), bias = None
         cdef Tensor table = None
+        cdef Scratch packed
         cdef fdl_matmul_args m
         cdef fdl_rnn_args args
         if b_ih is not None:
@@ -236,6 +248,9 @@ cdef class RecurrentBackward0(MultiNode):
             m.b, m.ldb, m.trans_b = at(w_ih, 0), inputs, 1
             m.m, m.n, m.k = self.rows, width, inputs
             m.bias = at(bias, 0)
+            if not w_ih.storage.exposed:
+                packed = packed_weight(K, w_ih.storage, &m)
+                m.packed_b = NULL if packed is None else packed.data
             product(K, m, item)
         layer.gates = gx if record else None
         args = self.arguments(layer, y, state, at(w_hh, 0), h0, c0)
@@ -245,7 +260,7 @@ cdef class RecurrentBackward0(MultiNode):
         if b_hh is not None and self.gates == GRU:
             args.b_hn = at(b_hh, 2 * self.h)
         args.hn, args.cn = at(hn, state), at(cn, state)
-        self.call(K, args, False)
+        self.call(K, args, False, w_hh.storage)
         if self.gates == RNN:
             layer.gates = None
         if record:
@@ -364,7 +379,7 @@ cdef class RecurrentBackward0(MultiNode):
             dg = matrix(rows, width + (h if self.gates == GRU else 0), typenum)
         args.dgx, args.dgh_n = at(dg, 0), at(dg, rows * width) if self.gates == GRU else NULL
         args.dh0, args.dc0 = at(dh0, state), at(dc0, state)
-        self.call(K, args, True)
+        self.call(K, args, True, None)
         tokens = cnp.PyArray_TYPE(x.a) == cnp.NPY_INT64
         if tokens and (self.edges[first] is not None or self.per_layer == 4):
             dtable = self.looked_up_gradient(K, dg, x, inputs, width)
@@ -406,6 +421,9 @@ cdef class RecurrentBackward0(MultiNode):
         """dw_hh = dG^T h_prev over all steps: h_prev is y shifted by one step, and h0 at each row's first step."""
         cdef int64_t h = self.h, b = self.b, width = self.gates * h, ldy = self.directions * h, rest = self.rows - b
         cdef Tensor dw = matrix(width, h, cnp.PyArray_TYPE(y.a)), before
+        if rest == 0 and h0 is not None:
+            self.outer(K, dw, dg, 0, at(h0, state), h, b, False, item)
+            return dw
         if self.sizes is not None:
             before = move_rows(y, layer.column, ldy, h0, state, self.previous_rows(layer.reverse), 0, h)
             self.outer(K, dw, dg, 0, at(before, 0), h, self.rows, False, item)
@@ -498,14 +516,21 @@ cdef Tensor join_n(Tensor b_ih, Tensor n):
     """db_hh of a gru: as db_ih for r and z."""
     cdef Tensor out = empty_like(b_ih, cnp.PyArray_TYPE(b_ih.a))
     cdef int64_t h = cnp.PyArray_SIZE(n.a)
-    out.a[:2 * h] = b_ih.a[:2 * h]
-    out.a[2 * h:] = n.a
+    cdef size_t item = cnp.PyArray_ITEMSIZE(n.a)
+    memcpy(at(out, 0), at(b_ih, 0), 2 * h * item)
+    memcpy(at(out, 2 * h), at(n, 0), h * item)
     return out
 
 
+cdef object streams = None
+
+
 cdef object next_stream():
-    from . import random  # only dropout needs it
-    return random.next_stream()
+    global streams
+    if streams is None:
+        from . import random  # only dropout needs it
+        streams = random
+    return streams.next_stream()
 
 
 cdef Tensor drop(Tensor x, double p, object seed, object stream):
@@ -531,19 +556,29 @@ cdef int check_shape(str op, str what, Tensor t, tuple expected, str meaning) ex
     return 0
 
 
+cdef int check_parameter(str op, list params, int i, int per_layer, int directions, int64_t rows, int64_t columns) except -1:
+    """columns -1: a bias."""
+    cdef Tensor t = params[i]
+    cdef int ndim = 1 if columns < 0 else 2
+    if (cnp.PyArray_NDIM(t.a) == ndim and cnp.PyArray_DIMS(t.a)[0] == rows
+            and (ndim == 1 or cnp.PyArray_DIMS(t.a)[1] == columns)):
+        return 0
+    layer = f"layer {i // per_layer // directions}" + (", reverse direction" if i // per_layer % directions else "")
+    name = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[i % per_layer]
+    if ndim == 1:
+        return check_shape(op, f"{name} of {layer}", t, (rows,), "(gates * hidden size)")
+    meaning = "(gates * hidden size, hidden size)" if i % per_layer else "(gates * hidden size, its input's size)"
+    return check_shape(op, f"{name} of {layer}", t, (rows, columns), meaning)
+
+
 cdef int check_parameters(str op, list params, int per_layer, int gates, int64_t inputs, int64_t h, int directions,
                           int typenum) except -1:
-    cdef int64_t width = gates * h
-    cdef int i
-    for i in range(0, len(params), per_layer):
-        layer = f"layer {i // per_layer // directions}" + (", reverse direction" if i // per_layer % directions else "")
-        if i >= per_layer * directions:
+    cdef int i, kind
+    for i in range(len(params)):
+        kind = i % per_layer
+        if i == per_layer * directions:
             inputs = directions * h
-        check_shape(op, f"weight_ih of {layer}", params[i], (width, inputs), "(gates * hidden size, its input's size)")
-        check_shape(op, f"weight_hh of {layer}", params[i + 1], (width, h), "(gates * hidden size, hidden size)")
-        if per_layer == 4:
-            check_shape(op, f"bias_ih of {layer}", params[i + 2], (width,), "(gates * hidden size)")
-            check_shape(op, f"bias_hh of {layer}", params[i + 3], (width,), "(gates * hidden size)")
+        check_parameter(op, params, i, per_layer, directions, gates * h, inputs if kind == 0 else h if kind == 1 else -1)
     for i in range(len(params)):
         check_float(op, "parameter", params[i], typenum)
     return 0
@@ -651,9 +686,10 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 
     if tokens:
         inputs = cnp.PyArray_DIMS((<Tensor?> parameters[0]).a)[1] if cnp.PyArray_NDIM((<Tensor?> parameters[0]).a) == 2 else -1
     check_parameters(mode, parameters, per_layer, gates, inputs, h, directions, typenum)
-    for what, state in (("h0", h0), ("c0", c0)):
-        check_shape(mode, what, state, (num_layers * directions, b, h), "(layers * directions, batch, hidden size)")
-        check_float(mode, what, state, typenum)
+    if h0 is not None or c0 is not None:
+        for what, state in (("h0", h0), ("c0", c0)):
+            check_shape(mode, what, state, (num_layers * directions, b, h), "(layers * directions, batch, hidden size)")
+            check_float(mode, what, state, typenum)
     edges = (edge(input), None if h0 is None else edge(h0), None if c0 is None else edge(c0)) + tuple([edge(p) for p in parameters])
     if grad_enabled():
         for e in edges:
