@@ -3,9 +3,9 @@
 #include "vecmath.h"
 
 #if VREGS == 32 /* rows * cols sums, cols + 1 operands */
-enum { ROWS_OF_4 = 6, ROWS_OF_3 = 8, ROWS_OF_2 = 8, ROWS_OF_1 = 8, PANELS_OF_1_ROW = 4, PANELS_OF_2_ROWS = 2 };
+enum { ROWS_OF_4 = 6, ROWS_OF_3 = 8, ROWS_OF_2 = 8, ROWS_OF_1 = 8, ROWS_OF_TWO_PANELS = 2 };
 #else /* 16 */
-enum { ROWS_OF_4 = 3, ROWS_OF_3 = 4, ROWS_OF_2 = 6, ROWS_OF_1 = 8, PANELS_OF_1_ROW = 2, PANELS_OF_2_ROWS = 1 };
+enum { ROWS_OF_4 = 3, ROWS_OF_3 = 4, ROWS_OF_2 = 6, ROWS_OF_1 = 8, ROWS_OF_TWO_PANELS = 1 };
 #endif
 enum {
     MAX_COLS = 4,
@@ -14,6 +14,7 @@ enum {
     MAX_TILE = 24,        /* vectors that a tile writes at most */
     MIN_FLOPS = 1 << 22,  /* below, one thread: about 30 us, in which a second one has too few rows or units */
     PACK_FLOPS = 28,      /* that take as long as packing one element */
+    ROWS_TO_FETCH = 2,    /* left operands that are fetched at once: other threads have just written parts of them */
     MIN_ROWS = 4,         /* rows per thread from which a step is dealt out by rows */
     L2_BYTES = 3 << 19,   /* packed weights above this come from L3 in each step: dealt out by panels, fetched ahead */
     MIN_ROWS_L3 = 96      /* unless each thread has so many rows that reading W from L3 does not matter */
@@ -121,18 +122,17 @@ TILES_OF_3_ROWS(1) TILE(4, 1, 1) TILE(5, 1, 1) TILE(6, 1, 1) TILE(7, 1, 1) TILE(
 TILES_OF_3_ROWS(2) TILE(4, 2, 1) TILE(5, 2, 1) TILE(6, 2, 1)
 TILES_OF_3_ROWS(3) TILE(4, 3, 1)
 TILES_OF_3_ROWS(4)
+TILE(1, 1, 2) TILE(1, 2, 2) TILE(1, 3, 2) TILE(1, 4, 2)
 #if VREGS == 32
 TILE(7, 2, 1) TILE(8, 2, 1)
 TILE(5, 3, 1) TILE(6, 3, 1) TILE(7, 3, 1) TILE(8, 3, 1)
 TILE(4, 4, 1) TILE(5, 4, 1) TILE(6, 4, 1)
-TILE(1, 1, 4) TILE(1, 2, 4) TILE(1, 3, 4) TILE(1, 4, 4)
 TILE(2, 1, 2) TILE(2, 2, 2) TILE(2, 3, 2) TILE(2, 4, 2)
-static const tile_fn many_panels[2][MAX_COLS] = {{tile_1x1x4, tile_1x2x4, tile_1x3x4, tile_1x4x4},
-                                                 {tile_2x1x2, tile_2x2x2, tile_2x3x2, tile_2x4x2}};
+static const tile_fn two_panels[2][MAX_COLS] = {{tile_1x1x2, tile_1x2x2, tile_1x3x2, tile_1x4x2},
+                                                {tile_2x1x2, tile_2x2x2, tile_2x3x2, tile_2x4x2}};
 #define WIDE(f) f
 #else
-TILE(1, 1, 2) TILE(1, 2, 2) TILE(1, 3, 2) TILE(1, 4, 2)
-static const tile_fn many_panels[2][MAX_COLS] = {{tile_1x1x2, tile_1x2x2, tile_1x3x2, tile_1x4x2}};
+static const tile_fn two_panels[1][MAX_COLS] = {{tile_1x1x2, tile_1x2x2, tile_1x3x2, tile_1x4x2}};
 #define WIDE(f) 0
 #endif
 static const tile_fn one_panel[MAX_COLS][8] = {
@@ -210,26 +210,32 @@ static void run_rows(const recurrent *r, const share *s, const walk *w, const op
     real out[MAX_TILE * VL] __attribute__((aligned(64)));
     int64_t rows = end - begin;
     if (rows <= 0) return;
-    for (int64_t p = s->panel0; p < s->panel1;) {
-        int cols = panel_cols(&r->w, p), n_panels = rows == 1 ? PANELS_OF_1_ROW : rows == 2 ? PANELS_OF_2_ROWS : 1;
-        if (p + n_panels > s->panel1 || panel_cols(&r->w, p + n_panels - 1) != cols) n_panels = 1;
-        int64_t tiles = (rows + rows_of[cols] - 1) / rows_of[cols], after = p + n_panels;
+    if (rows <= ROWS_TO_FETCH)
+        for (int64_t i = begin; i < end; i++)
+            for (int64_t k = 0; k < a->k0; k += 64 / (int64_t)sizeof(real)) __builtin_prefetch(a->a0 + i * a->ld0 + k);
+    /* one row: every other step goes back, first to the panels that are in the caches still */
+    int back = rows == 1 && (w->t & 1), n_panels;
+    for (int64_t done = 0, count = s->panel1 - s->panel0; done < count; done += n_panels) {
+        int64_t p = back ? s->panel1 - 1 - done : s->panel0 + done;
+        int cols = panel_cols(&r->w, p);
+        n_panels = rows <= ROWS_OF_TWO_PANELS && done + 1 < count && panel_cols(&r->w, back ? p - 1 : p + 1) == cols ? 2 : 1;
+        if (back) p -= n_panels - 1;
+        int64_t tiles = (rows + rows_of[cols] - 1) / rows_of[cols], after = back ? p - n_panels : p + n_panels;
         panel_source from = {panel_data(&r->w, p), 0, cols * VL * r->w.k, 0};
         from.next = from.w;
-        if (after < s->panel1 && r->is_far) {
+        if (r->is_far && after >= s->panel0 && after < s->panel1) {
             from.next = panel_data(&r->w, after);
             from.ahead = n_panels * cols * VL / tiles;
         }
         for (int64_t i = 0; i < tiles; i++, from.next += from.ahead * r->w.k) {
             int64_t row = begin + rows * i / tiles;
             int n = (int)(begin + rows * (i + 1) / tiles - row);
-            (n_panels > 1 ? many_panels[n - 1][cols - 1] : one_panel[cols - 1][n - 1])(out, &from, a, row);
+            (n_panels > 1 ? two_panels[n - 1][cols - 1] : one_panel[cols - 1][n - 1])(out, &from, a, row);
             for (int q = 0; q < n_panels; q++) {
                 tile x = {out + q * n * cols * VL, cols * VL, s->first + row * s->stride, s->stride, 0, n, 0};
                 finish_tile(r, w, &x, p + q, cols);
             }
         }
-        p += n_panels;
     }
 }
 
