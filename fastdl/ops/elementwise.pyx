@@ -450,6 +450,7 @@ cdef class WhereBackward0(Node):
 
 cdef Tensor where_(object condition, object a, object b):
     cdef Tensor c = <Tensor?> condition, x, y, out
+    cdef ndarray pair
     cdef WhereBackward0 node
     cdef int typenum, ndim, i
     cdef npy_intp dims[MAX_DIMS]
@@ -467,7 +468,9 @@ cdef Tensor where_(object condition, object a, object b):
     typenum = result_type(x, y)
     x, y = to_type(x, typenum), to_type(y, typenum)
     ndim = broadcast("where", x.a, y.a, dims)
-    pair = np.broadcast_to(np.empty((), bool), tuple([dims[i] for i in range(ndim)]))
+    pair = x.a if cnp.PyArray_NDIM(x.a) == ndim else y.a
+    if not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(pair), dims, ndim):
+        pair = np.broadcast_to(np.empty((), bool), tuple([dims[i] for i in range(ndim)]))
     ndim = broadcast("where", c.a, pair, dims)
     out = empty(ndim, dims, typenum)
     cdef const fdl_table *K = kernels(typenum)

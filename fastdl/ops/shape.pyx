@@ -212,7 +212,11 @@ cdef class PermuteBackward0(Node):
         return self.title
 
     cdef object apply(self, Tensor g):
-        return permuted(g, tuple([int(i) for i in np.argsort(self.order)]), "PermuteBackward0")
+        cdef list back = [0] * len(self.order)
+        cdef int i
+        for i in range(len(back)):
+            back[self.order[i]] = i
+        return permuted(g, tuple(back), "PermuteBackward0")
 
 
 cdef Tensor permuted(Tensor x, tuple order, str title):
