@@ -157,6 +157,46 @@ def test_inference_gives_the_bits_of_training(layer):
         np.testing.assert_array_equal(np.asarray(a.detach() if hasattr(a, "detach") else a), np.asarray(b))
 
 
+@pytest.mark.parametrize("steps", [1, 1025])  # kept up to 1024 rows
+@pytest.mark.parametrize("layer", LAYERS.values())
+def test_kept_packed_weights_change_no_bit_and_are_dropped_by_writes(layer, steps):
+    def calls():
+        return [np.concatenate([a.ravel() for a in (net(x)[0].numpy(), *arrays(net(x, hx)[1]))]) for _ in range(3)]
+
+    net, x, hx = layer(4, 19), normal(steps, 1, 4), states(layer, 1, 1, 19)
+    with fastdl.no_grad():
+        first = calls()
+        assert all(np.array_equal(found, first[0]) for found in first)
+        for write in (
+            lambda: net.weight_hh_l0.mul_(2.0),
+            lambda: net.weight_ih_l0.data.__setitem__(0, 0.5),
+            lambda: net.weight_hh_l0.detach().numpy().__setitem__(1, 0.5),  # bumps no version
+            lambda: net.weight_ih_l0.detach().numpy().__setitem__(2, 0.5),
+        ):
+            before = calls()[0]
+            write()
+            found, fresh = calls(), copy.deepcopy(net)
+            assert not np.array_equal(found[0], before)
+            assert all(np.array_equal(again, found[0]) for again in found)
+            assert np.array_equal(fresh(x, hx)[0].numpy(), net(x, hx)[0].numpy())
+
+
+@pytest.mark.parametrize("hidden", [16, 17, 48, 72, 100])  # panels of one and two vectors, in even and odd numbers
+@pytest.mark.parametrize("layer", LAYERS.values())
+def test_one_row_gives_the_bits_of_many(layer, hidden):
+    net, whole, at = layer(4, hidden), states(layer, 1, 9, hidden), 5
+    net.weight_ih_l0.data.zero_()  # the order of the input's product depends on its number of rows
+
+    def run(rows):
+        hx = [s[:, rows].clone().requires_grad_() for s in (whole if layer is nn.LSTM else (whole,))]
+        y = net(normal(6, hx[0].shape[1], 4), tuple(hx) if layer is nn.LSTM else hx[0])[0]
+        y.square().sum().backward()
+        return y.detach().numpy(), *(s.grad.numpy() for s in hx)
+
+    for many, one in zip(run(slice(None)), run(slice(at, at + 1))):
+        np.testing.assert_array_equal(many[:, at : at + 1], one)
+
+
 @pytest.mark.parametrize("layer", LAYERS.values())
 def test_zeros_as_first_state_give_the_bits_of_none(layer):
     net, x = layer(4, 9), normal(3, 2, 4)
