@@ -25,6 +25,7 @@ enum {
     SPIN_NS = 100 * 1000,  /* an idle worker sleeps after this */
     WAKE_NS = 300 * 1000,  /* an SPMD region goes without a worker that is not awake by then */
     YIELD_NS = 20 * 1000,  /* a waiting thread offers its CPU from then on; at once when CPUs are short */
+    CROWDED = 64,          /* barriers that yield at once after one that had to: another program has the other CPU */
     EAGER = 64,            /* looks without a pause in between: a post is seen 0.1 us sooner */
     PAUSES = 32,           /* between two looks at the clock: about 1 us */
     ALL_TO_ALL = 4,        /* barriers up to this size: each waits for each; beyond, thread 0 collects */
@@ -50,6 +51,7 @@ typedef struct share {
 typedef struct flag {
     _Alignas(LINE) _Atomic uint64_t arrived; /* barriers that this thread has reached, ever: no reset, no wrap */
     uint64_t count;                          /* its own copy */
+    int crowded;                             /* barriers to come that yield at once */
 } flag;
 
 struct fdl_team {
@@ -97,7 +99,7 @@ static inline void cpu_pause(void) {
 
 /* One step of a waiting loop that began with `wait = {0}`; returns the nanoseconds waited, roughly. */
 typedef struct waiting {
-    int steps;
+    int steps, yields; /* yields: at once */
     int64_t start;
 } waiting;
 
@@ -107,7 +109,7 @@ static int64_t wait_step(waiting *wait) {
     int64_t now = now_ns();
     if (!wait->start) wait->start = now;
     int64_t waited = now - wait->start;
-    if (pool.short_of_cpus || waited > YIELD_NS) sched_yield();
+    if (pool.short_of_cpus || wait->yields || waited > YIELD_NS) sched_yield();
     return waited;
 }
 
@@ -346,9 +348,11 @@ void fdl_parallel_spmd(int want, fdl_spmd fn, void *ctx) {
     give_pool();
 }
 
-static inline void await_count(_Atomic uint64_t *at, uint64_t count) {
-    waiting wait = {0};
-    while (atomic_load_explicit(at, memory_order_acquire) < count) wait_step(&wait);
+static inline void await_count(flag *mine, _Atomic uint64_t *at, uint64_t count) {
+    waiting wait = {.yields = mine->crowded > 0};
+    if (mine->crowded) mine->crowded--;
+    while (atomic_load_explicit(at, memory_order_acquire) < count)
+        if (wait_step(&wait) > YIELD_NS) mine->crowded = CROWDED;
 }
 
 void fdl_barrier(fdl_team *team, int thread) {
@@ -358,12 +362,12 @@ void fdl_barrier(fdl_team *team, int thread) {
     atomic_store_explicit(&mine->arrived, count, memory_order_release);
     if (team->size <= ALL_TO_ALL || thread == 0)
         for (int i = 0; i < team->size; i++)
-            if (i != thread) await_count(&team->flags[i].arrived, count);
+            if (i != thread) await_count(mine, &team->flags[i].arrived, count);
     if (team->size <= ALL_TO_ALL) return;
     if (thread == 0)
         atomic_store_explicit(&team->open, count, memory_order_release);
     else
-        await_count(&team->open, count);
+        await_count(mine, &team->open, count);
 }
 
 /* ---- the number of threads ---- */
