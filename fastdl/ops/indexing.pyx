@@ -155,12 +155,12 @@ cdef Tensor placed(Tensor g, Tensor index, int64_t v, tuple shape):
     return out
 
 
-cdef Tensor add_rows_(const char *op, Tensor x, Tensor index, int64_t v, Tensor source):
+cdef Tensor add_rows_(str op, Tensor x, Tensor index, int64_t v, Tensor source):
     """The same in place, added to what x holds."""
     cdef AddRowsBackward node = None
     cdef tuple edges = (None, None)
     if cnp.PyArray_TYPE(source.a) != cnp.PyArray_TYPE(x.a):
-        raise RuntimeError(f"[{op.decode()}] expected values of type {x.dtype} as the tensor they are added to, got "
+        raise RuntimeError(f"[{op}] expected values of type {x.dtype} as the tensor they are added to, got "
                            f"{source.dtype}")
     begin_inplace(x)
     add_data(x, index, v, cast_copy(source, cnp.PyArray_TYPE(source.a)) if source.storage is x.storage else source, True)
