@@ -383,7 +383,7 @@ cdef class Engine:
             if t.grad_ is None and self.capture is None and not self.record:
                 t.grad_ = g
                 return 0
-            g = dense_grad(g)
+            return self.leaf(t, dense_grad(g))  # g itself is not set anew: that would add a reference to it
         if self.capture is not None and id(t) in self.capture:
             known = self.capture[id(t)]
             self.capture[id(t)] = g if known is None else operators.add(known, g)

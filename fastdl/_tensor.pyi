@@ -20,12 +20,12 @@ class Geometry:
     """Where a view lies in its base: shapes and strides in bytes."""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
-class HookHandle:
-    """Removes a hook again."""
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
 class Node:
     ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
+class RowsGrad:
+    """An n-dimensional array that remembers how it was computed. Names and behaviour are PyTorch's."""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
 class Tensor:
@@ -38,6 +38,8 @@ class Tensor:
     def _make_subclass(cls: Any, data: Tensor, require_grad: _bool = False) -> Any: ...
     @property
     def _version(self) -> Any: ...
+    @property
+    def _writer(self) -> Any: ...
     def abs(self) -> Tensor: ...
     def abs_(self) -> Tensor: ...
     def acos(self) -> Tensor: ...
@@ -49,11 +51,11 @@ class Tensor:
     def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
     def addmv(self, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat @ vec): (n), (n, m), (m) -> (n)."""
     def addr(self, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * outer(vec1, vec2): (n, m), (n), (m) -> (n, m)."""
-    def all(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Whether all elements (along `dim`) are true or not 0."""
-    def allclose(self, other: Tensor, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> _bool: """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
+    def all(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = False) -> Tensor: """Whether all elements (along `dim`) are true or not 0."""
+    def allclose(self, other: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> _bool: """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
     def amax(self, dim: Any = ..., keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Largest element, of all or along the dimensions `dim`; NaN if there is one. Equal ones share the gradient."""
     def amin(self, dim: Any = ..., keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Smallest element, of all or along the dimensions `dim`; NaN if there is one. Equal ones share the gradient."""
-    def any(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Whether any element (along `dim`) is true or not 0."""
+    def any(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = False) -> Tensor: """Whether any element (along `dim`) is true or not 0."""
     def argmax(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Index of the largest element along `dim`, or in the flattened tensor; the first one, a NaN before all."""
     def argmin(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Index of the smallest element along `dim`, or in the flattened tensor; the first one, a NaN before all."""
     def argsort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor: """Indices that sort along `dim`."""
@@ -107,6 +109,7 @@ class Tensor:
     def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """The diagonal, as the last dimension."""
     def diff(self, n: Any = 1, dim: Any = -1, prepend: Any = None, append: Any = None) -> Tensor: """Differences of neighbours along `dim`, n times over."""
     def dim(self) -> _int: """Number of dimensions."""
+    def dist(self, other: Any, p: Any = ...) -> Tensor: """||input - other||_p over all elements."""
     def div(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
     def div_(self, other: Any) -> Tensor: ...
     def dot(self, tensor: Tensor) -> Tensor: """The inner product of two vectors."""
@@ -115,7 +118,7 @@ class Tensor:
     def dtype(self) -> _dtype: ...
     def element_size(self) -> _int: """Bytes of one element."""
     def eq(self, other: Any) -> Tensor: ...
-    def equal(self, other: Tensor) -> _bool: """True if both have the same shape and elements. A bool, not a tensor."""
+    def equal(self, other: Any) -> _bool: """True if both have the same shape and elements. A bool, not a tensor."""
     def erf(self) -> Tensor: ...
     def exp(self) -> Tensor: ...
     def exp2(self) -> Tensor: ...
@@ -143,6 +146,14 @@ class Tensor:
     def grad_fn(self) -> Any: """The operator that made this tensor, None for a leaf."""
     def gt(self, other: Any) -> Tensor: ...
     def half(self) -> Tensor: """Converted to torch.float16."""
+    def index_add(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_add_` on a copy."""
+    def index_add_(self, dim: Any, index: Any, source: Any, *, alpha: Any = 1) -> Tensor: """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
+    def index_copy(self, dim: Any, index: Any, source: Any) -> Tensor: """A copy in which source's entries along `dim` stand in the places that `index` names."""
+    def index_copy_(self, *args: Any, **kwargs: Any) -> Tensor: """`index_copy`, in place."""
+    def index_fill(self, dim: Any, index: Any, value: Any) -> Tensor: """A copy with `value` in the entries along `dim` that `index` names."""
+    def index_fill_(self, *args: Any, **kwargs: Any) -> Tensor: """`index_fill`, in place."""
+    def index_put(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_put_` on a copy."""
+    def index_put_(self, indices: Any, values: Any, accumulate: Any = False) -> Tensor: """self[indices] = values; accumulate: self[indices] += values, where what is named several times is added up."""
     def index_select(self, dim: _int, index: Tensor) -> Tensor: """The entries of `input` along `dim` at the positions in the 1-d `index`."""
     def int(self) -> Tensor: """Converted to torch.int32."""
     def is_contiguous(self) -> _bool: """Whether the elements lie in memory in row-major order without gaps."""
@@ -151,7 +162,7 @@ class Tensor:
     @property
     def is_leaf(self) -> _bool: """Whether no recorded operator made this tensor."""
     is_sparse: _bool
-    def isclose(self, other: Tensor, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> Tensor: """|input - other| <= atol + rtol |other|, element by element."""
+    def isclose(self, other: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> Tensor: """|input - other| <= atol + rtol |other|, element by element."""
     def isfinite(self) -> Tensor: ...
     def isinf(self) -> Tensor: ...
     def isnan(self) -> Tensor: ...
@@ -181,6 +192,8 @@ class Tensor:
     def mT(self) -> Tensor: """A view with the last two dimensions exchanged."""
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor: """A copy with `value` wherever the bool `mask` (broadcast) holds."""
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor: """Writes `value` wherever the bool `mask` (broadcast) holds."""
+    def masked_scatter(self, mask: Any, source: Any) -> Tensor: """A copy in which the elements where `mask` holds are the first ones of `source`, in order."""
+    def masked_scatter_(self, *args: Any, **kwargs: Any) -> Tensor: """`masked_scatter`, in place."""
     def masked_select(self, mask: Tensor) -> Tensor: """The elements where `mask` holds, as a vector."""
     def matmul(self, other: Tensor) -> Tensor: """The matrix product: of vectors a number, of matrices a matrix, of stacks of matrices a stack, with broadcasting."""
     def max(self, dim: Any = None, keepdim: _bool = False, *, other: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Any: """Largest element; with `dim` (values, indices) along it, the first index where several are equal; with another"""
@@ -219,16 +232,21 @@ class Tensor:
     def numel(self) -> _int: """Number of elements."""
     def numpy(self, *, force: _bool = False) -> ndarray: """A NumPy array that shares this tensor's memory."""
     def outer(self, vec2: Tensor) -> Tensor: """The outer product of two vectors: (m), (n) -> (m, n)."""
+    @property
+    def output_nr(self) -> Any: """Which output of `grad_fn` this tensor is."""
     def permute(self, *dims: Any) -> Tensor: """A view with the dimensions in the order `dims`."""
     def pow(self, exponent: Any) -> Tensor: """input ** exponent, with broadcasting."""
     def pow_(self, exponent: Any) -> Tensor: ...
     def prod(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Product of all elements or along the dimension `dim`; whole numbers and bools give int64."""
+    def put(self, index: Any, source: Any, accumulate: Any = False) -> Tensor: """A copy with the elements of `source` written, or added, to the elements of the flattened input."""
+    def put_(self, *args: Any, **kwargs: Any) -> Tensor: """`put`, in place."""
     def quantile(self, q: Any, dim: Any = None, keepdim: _bool = False, *, interpolation: Any = 'linear') -> Tensor: """The q-quantiles along `dim` (None: of all elements); NaN where there is a NaN."""
     def random_(self, low: Any = 0, high: Any = None, *, generator: Any = None, **names: Any) -> Tensor: """Fills the tensor with whole numbers: random_(low, high) in [low, high), random_(high) in [0, high), random_() in"""
     def ravel(self) -> Tensor: """All elements in one dimension."""
     def reciprocal(self) -> Tensor: ...
     def reciprocal_(self) -> Tensor: ...
-    def register_hook(self, hook: Any) -> HookHandle: """Calls hook(grad) when this tensor's gradient is known; a result other than None replaces it."""
+    def register_hook(self, hook: Any) -> HookHandle: """Calls hook(grad) once per backward pass, when this tensor's gradient is known; what it returns replaces it."""
+    def register_post_accumulate_grad_hook(self, hook: Any) -> Tensor: """Calls hook(tensor) as soon as the `grad` of this leaf is final, while those of others are still computed."""
     def relu(self, inplace: _bool = False) -> Tensor: """max(input, 0)"""
     def relu_(self) -> Tensor: ...
     def remainder(self, other: Any) -> Tensor: """input - floor(input / other) * other: the sign of `other`."""
@@ -242,12 +260,17 @@ class Tensor:
     def reshape(self, *shape: Any) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
     def reshape_as(self, other: Tensor) -> Tensor: """`input` with the shape of `other`."""
     def retain_grad(self) -> None: """Makes `backward` keep this non-leaf tensor's gradient in `grad`."""
+    @property
+    def retains_grad(self) -> Any: """Whether `backward` keeps the gradient of this non-leaf tensor."""
     def roll(self, shifts: Any, dims: Any = None) -> Tensor: """Entries moved by `shifts` along `dims`, those that fall off coming back at the other end."""
     def round(self, *, decimals: _int = 0) -> Tensor: """Rounded to `decimals` places, halves to even."""
     def rsqrt(self) -> Tensor: ...
-    def scatter(self, dim: _int, index: Tensor, src: Any = None, *, value: Any = None) -> Tensor: """As scatter_, on a copy."""
-    def scatter_(self, dim: _int, index: Tensor, src: Any = None, *, value: Any = None) -> Tensor: """input[index[i][j]][j] = src[i][j] for dim 0, and so on, in place."""
-    def scatter_add(self, dim: _int, index: Tensor, src: Tensor) -> Tensor: """A copy of `input` with src[i][j] added to input[index[i][j]][j] for dim 0, and so on."""
+    def scatter(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.scatter_` on a copy."""
+    def scatter_(self, dim: Any, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor: """self[index[i][j]][j] = src[i][j] for dim 0, and so on; of several for one element the last one stays."""
+    def scatter_add(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.scatter_add_` on a copy."""
+    def scatter_add_(self, dim: _int, index: Tensor, src: Tensor) -> Tensor: """input[index[i][j]][j] += src[i][j] for dim 0, and so on, in place; duplicates are added in the order of `src`."""
+    def scatter_reduce(self, dim: Any, index: Any, src: Any, reduce: Any, *, include_self: Any = True) -> Tensor: """A copy in which the elements of `src` that go to one element are reduced, together with what was there before."""
+    def scatter_reduce_(self, *args: Any, **kwargs: Any) -> Tensor: """`scatter_reduce`, in place."""
     def select(self, dim: Any, index: Any) -> Tensor: """The slice of `input` at `index` along `dim`, as a view."""
     @property
     def shape(self) -> Size: """Size of each dimension."""
@@ -276,7 +299,8 @@ class Tensor:
     def sum_to_size(self, *size: Any) -> Tensor: """The sum over those dimensions in which `size` could be broadcast to input's shape."""
     def swapaxes(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
     def t(self) -> Tensor: """The transpose of a matrix; a vector stays as it is."""
-    def take_along_dim(self, indices: Tensor, dim: Any = None) -> Tensor: """As gather, with broadcasting; dim None: of the flattened input."""
+    def take(self, index: Any) -> Tensor: """Elements of the flattened input; negative numbers count from the end. Shape: that of `index`."""
+    def take_along_dim(self, indices: Any, dim: Any = None) -> Tensor: """As gather, with broadcasting of all other dimensions; dim None: of the flattened input."""
     def tan(self) -> Tensor: ...
     def tanh(self) -> Tensor: ...
     def tanh_(self) -> Tensor: ...
@@ -357,12 +381,17 @@ class Tensor:
     def __deepcopy__(self, memo: dict) -> Tensor: ...
     def __init__(self, *args: Any, device: Any = None) -> None: ...
 def backward(*args: Any, **kwargs: Any) -> None: ...
+def edges_of(*args: Any, **kwargs: Any) -> Any: ...
 def from_numpy(array: Any) -> Tensor: """A tensor that shares memory with a NumPy array."""
 def grad_of(*args: Any, **kwargs: Any) -> Any: ...
+def hooks_of(*args: Any, **kwargs: Any) -> Any: ...
+def is_finite(*args: Any, **kwargs: Any) -> Any: ...
 def is_grad_enabled() -> _bool: """Whether operators record what the backward pass needs, in this thread."""
 def is_tensor(x: Any) -> _bool: """Whether x is a Tensor."""
+def mark_written(*args: Any, **kwargs: Any) -> Any: ...
 def rebuild(*args: Any, **kwargs: Any) -> Any: ...
 def register_method(*args: Any, **kwargs: Any) -> Any: ...
 def sequence_array(*args: Any, **kwargs: Any) -> Any: ...
 def set_grad_mode(*args: Any, **kwargs: Any) -> _bool: ...
+def set_watcher(*args: Any, **kwargs: Any) -> Any: ...
 def tensor_from(*args: Any, **kwargs: Any) -> Any: ...

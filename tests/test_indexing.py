@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from fastdl.ops.indexing import add_items_
 
 import fastdl
 from fastdl import nn
 from fastdl.nn import functional as F
+from fastdl.ops.indexing import add_items_
 
 # widths of rows: one element, around vectors and the limit of what is added without a sort
 WIDTHS = [1, 3, 7, 8, 15, 16, 17, 33, 64, 129]

@@ -20,7 +20,6 @@ def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 def eye(n: Any, m: Any = None, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: """Ones on the diagonal of an (n, m) matrix."""
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: """A tensor of shape `size` filled with one value; its type is the value's unless `dtype` says otherwise."""
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: """One value, with the shape and type of `input`."""
-def _function(*args: Any, **kwargs: Any) -> Any: ...
 def _legacy(*args: Any, **kwargs: Any) -> Any: ...
 def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: """`steps` equally spaced values from start to end, both included."""
 def logspace(start: Any, end: Any, steps: Any, base: Any = ..., *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: """base ** linspace(start, end, steps)"""

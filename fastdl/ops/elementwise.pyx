@@ -582,12 +582,12 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
             raise NotImplementedError("in-place functions of float16 tensors are not recorded; "
                                       "use float32 or the function that is not in place")
         np.copyto(x.a, unary(op, x, p, q).a)
-        return end_inplace(x, UNARY[op][0], None, None)
+        return end_inplace(x, UNARY[op][0] + "_", None, None)
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         if UNARY[op][2] is None:
             raise RuntimeError(f"result type Float can't be cast to the desired output type {x.dtype}")
         np.copyto(x.a, UNARY[op][2](x.a))
-        return end_inplace(x, UNARY[op][0], None, None)
+        return end_inplace(x, UNARY[op][0] + "_", None, None)
     if grad_enabled() and wants(x):
         node, edges = unary_node(op, x, None, p, q), (edge(x),)
     if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
@@ -596,7 +596,7 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
         source = contiguous(x)
         run_unary(op, source, source, p, q)
         cnp.PyArray_CopyInto(x.a, source.a)
-    end_inplace(x, UNARY[op][0], node, edges)
+    end_inplace(x, UNARY[op][0] + "_", node, edges)
     if node is not None and UNARY[op][1]:
         node.save_output(0, x)
     return x
