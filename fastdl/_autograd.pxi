@@ -657,18 +657,21 @@ def set_watcher(w):
 
 
 cdef int watch_made(Node node, Tensor out) except -1:
-    node.trace = watcher.place()
-    if watcher.forward and out.base is None and not is_finite(out):
-        watcher.made(node, out)
+    cdef object w = watcher  # another thread may set it to None meanwhile
+    if w is not None:
+        node.trace = w.place()
+        if w.forward and out.base is None and not is_finite(out):
+            w.made(node, out)
     return 0
 
 
 cdef int watch_gradients(Node node, object out, void *g) except -1:
-    if not watcher.backward:
+    cdef object w = watcher
+    if w is None or not w.backward:
         return 0
     for i, d in enumerate(out if type(out) is tuple else (out,)):
         if d is not None and <void *> d != g and not is_finite(<Tensor> d):
-            watcher.gradient(node, d, i)
+            w.gradient(node, d, i)
     return 0
 
 
