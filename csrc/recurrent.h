@@ -5,7 +5,8 @@
  * whatever the tile; the rest of a cell is element-wise. So no choice made here (tile, split, number of threads,
  * ISA) can change a bit. Backward, the same holds for dh = dG W_hh with k over gates*H.
  *
- * Weights [K, columns] are packed once per call into panels: cols vectors of VL for each k in turn, [K][cols][VL].
+ * Weights [K, columns] are packed into panels, once per call or, forward, once for many (is_packed): cols vectors of VL
+ * for each k in turn, [K][cols][VL].
  * Forward, a panel is VL hidden units with all their gates side by side, so one tile finishes its units; backward
  * (and in the plain RNN) it is up to 3 vectors of units. Where VL does not divide H the columns are padded by 0.
  *
