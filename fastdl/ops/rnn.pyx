@@ -557,9 +557,9 @@ cdef int check_shape(str op, str what, Tensor t, tuple expected, str meaning) ex
 
 
 cdef int check_parameter(str op, list params, int i, int per_layer, int directions, int64_t rows, int64_t columns) except -1:
-    """columns -1: a bias."""
+    """columns: of no meaning for a bias."""
     cdef Tensor t = params[i]
-    cdef int ndim = 1 if columns < 0 else 2
+    cdef int ndim = 2 if i % per_layer < 2 else 1
     if (cnp.PyArray_NDIM(t.a) == ndim and cnp.PyArray_DIMS(t.a)[0] == rows
             and (ndim == 1 or cnp.PyArray_DIMS(t.a)[1] == columns)):
         return 0
@@ -578,7 +578,7 @@ cdef int check_parameters(str op, list params, int per_layer, int gates, int64_t
         kind = i % per_layer
         if i == per_layer * directions:
             inputs = directions * h
-        check_parameter(op, params, i, per_layer, directions, gates * h, inputs if kind == 0 else h if kind == 1 else -1)
+        check_parameter(op, params, i, per_layer, directions, gates * h, inputs if kind == 0 else h)
     for i in range(len(params)):
         check_float(op, "parameter", params[i], typenum)
     return 0
