@@ -10,7 +10,8 @@
  *   v_erf             1.3; 1.3
  *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
  *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute, 0 below -11.6 (-36.1)
- *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense; _grad: 3e-7; 6e-16 absolute
+ *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense, 0 where the sigmoid would be denormal; _grad:
+ *                     3e-7; 6e-16 absolute
  *   v_pow             1.1; 1.1    special cases as C99's; without FMA the error grows with |y log x|, to 2e-5
  *
  * tests/test_vecmath.py holds the bounds. NaN in gives NaN out: clamps are comparisons that are false for NaN.
