@@ -1,6 +1,12 @@
 """fastdl: a small, fast CPU deep-learning engine with PyTorch's API.
 
 The names are PyTorch's: see its documentation for what each does, and docs/architecture.md for how this works.
+
+Commands:
+    python -m fastdl info                    version, compiler, ISA and threads, and why these were chosen
+    python -m fastdl run script.py [args]    runs a PyTorch script: `import torch` gives fastdl there
+
+Beyond PyTorch: as_torch() (the same in a notebook), summary(model, x), memory.stats(), set_num_threads(n).
 """
 
 from typing import TYPE_CHECKING

@@ -109,6 +109,7 @@ def test_the_command_line_lists_its_commands():
     text = python("-m", "fastdl", "--help").stdout
     assert re.search(r"^ +info ", text, re.M) and re.search(r"^ +run ", text, re.M)
     assert python("-m", "fastdl").stdout == text
+    assert "python -m fastdl run script.py" in fastdl.__doc__ and "python -m fastdl info" in fastdl.__doc__
 
 
 @pytest.fixture
