@@ -20,7 +20,8 @@ enum {
     TILE_VECS = TILE_ACCS / 6,
     TILE_COLS = TILE_VECS * VL,
     TILE_ROWS_MAX = 12,
-    TILE_AHEAD = 8 /* k steps that b is prefetched into L1: a panel comes from L2 for each tile */
+    TILE_AHEAD = 8, /* k steps that b is prefetched into L1: a panel comes from L2 for each tile */
+    TILE_LINE = 64 / sizeof(real) /* k steps in a cache line of `next` */
 };
 
 /* rows of a full tile that is `vecs` vectors wide */
@@ -33,6 +34,8 @@ INLINE int tile_rows(int vecs) {
 typedef struct tile_args {
     real *c;
     const real *a, *b, *bias; /* bias [columns] is added last; NULL: none */
+    const real *next;         /* to be fetched into L2 meanwhile, for the next tile: every TILE_LINE steps of k */
+    int64_t next_count, next_step, next_ahead; /* `next_count` lines, `next_step` apart; then next += next_ahead */
     int64_t row_a, col_a, ldb, ldc, k;
     int last;                 /* columns of the last vector that exist, 1..VL */
     int accumulate;           /* add to what c holds */
@@ -43,20 +46,28 @@ INLINE void tile_product(const tile_args *t, const int rows, const int vecs, con
     vf acc[TILE_ACCS];
     const int64_t row_a = t->row_a, col_a = t->col_a, ldb = t->ldb, ldc = t->ldc;
     const int last = t->last;
-    const real *a = t->a, *b = t->b;
+    const real *a = t->a, *b = t->b, *next = t->next;
     UNROLL for (int i = 0; i < rows * vecs; i++) acc[i] = v_zero();
-    for (int64_t p = t->k; p > 0; p--) {
-        vf col[TILE_VECS];
-        UNROLL for (int v = 0; v < vecs; v++) {
-            col[v] = tail && v == vecs - 1 ? v_load_n(b + v * VL, last) : v_load(b + v * VL);
-            if (TILE_PREFETCH && v * VB % 64 == 0) __builtin_prefetch(b + TILE_AHEAD * ldb + v * VL);
+    for (int64_t left = t->k, steps; left > 0; left -= steps) {
+        steps = left;
+        if (next) {
+            steps = min_i64(left, TILE_LINE);
+            for (int64_t i = 0; i < t->next_count; i++) __builtin_prefetch(next + i * t->next_step, 0, 2);
+            next += t->next_ahead;
         }
-        UNROLL for (int r = 0; r < rows; r++) {
-            vf x = v_set1(a[r * row_a]);
-            UNROLL for (int v = 0; v < vecs; v++) acc[r * vecs + v] = v_fma(x, col[v], acc[r * vecs + v]);
+        for (int64_t p = steps; p > 0; p--) {
+            vf col[TILE_VECS];
+            UNROLL for (int v = 0; v < vecs; v++) {
+                col[v] = tail && v == vecs - 1 ? v_load_n(b + v * VL, last) : v_load(b + v * VL);
+                if (TILE_PREFETCH && v * VB % 64 == 0) __builtin_prefetch(b + TILE_AHEAD * ldb + v * VL);
+            }
+            UNROLL for (int r = 0; r < rows; r++) {
+                vf x = v_set1(a[r * row_a]);
+                UNROLL for (int v = 0; v < vecs; v++) acc[r * vecs + v] = v_fma(x, col[v], acc[r * vecs + v]);
+            }
+            a += col_a;
+            b += ldb;
         }
-        a += col_a;
-        b += ldb;
     }
     real *c = t->c;
     if (t->accumulate)

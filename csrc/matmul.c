@@ -98,6 +98,7 @@ static void make_plan(plan *p, const fdl_matmul_args *x) {
     /* threads that share a group would each pack all of its columns; threads that do not, all row tiles */
     if (p->pack_b && p->panels >= fdl_num_threads() && (!p->pack_a || p->n >= p->m))
         group = min_i64(group, p->panels / fdl_num_threads());
+    if (p->packed_b && p->row_tiles <= MATMUL_FETCH_TILES) group = 1;
     p->groups = ceil_div(p->panels, group);
     p->group = (int)ceil_div(p->panels, p->groups);
     p->packed_tile = p->k_block * (p->tile_rows + (p->tall_tiles > 0)) + TILE_ROWS_MAX;
@@ -259,6 +260,9 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
             int64_t row = tile_start(p, i);
             int rows = (int)(tile_start(p, i + 1) - row);
             t.a = a + row * p->row_a;
+            t.next = 0;
+            if (p->swapped && p->col_a == 1 && i + 1 < last)
+                t.next = t.a + rows * p->row_a, t.next_count = rows, t.next_step = p->row_a, t.next_ahead = TILE_LINE;
             if (p->pack_a) {
                 if (i == now.last) {
                     real *free = now.out;
@@ -283,6 +287,12 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 if (p->packed_b) t.b = p->packed_b + column * p->k + k0 * width;
                 else t.b = p->pack_b ? packed_b + (column - start) * depth : b + column;
                 if (p->pack_b || p->packed_b) t.ldb = width;
+                if (p->packed_b && p->row_tiles <= MATMUL_FETCH_TILES) { /* its share of what lies behind this panel */
+                    t.next_count = ceil_div(width, last - first);
+                    t.next_step = TILE_LINE;
+                    t.next_ahead = t.next_count * TILE_LINE;
+                    t.next = t.b + depth * width + (i - first) * ceil_div(depth, TILE_LINE) * t.next_ahead;
+                }
                 tile_block(p, &t, c, row, rows, column, cols, width / VL, k0 > 0, k0 + depth >= p->k);
             }
         }
