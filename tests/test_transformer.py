@@ -187,6 +187,21 @@ def test_encoder_layer(options, kind):
     compare(ours, theirs, [x], call)
 
 
+@pytest.mark.parametrize("name", ["linear1", "norm1", "norm2"])
+def test_hooks_run_and_replaced_parts_are_called(name):
+    layer, x, seen = fastdl.nn.TransformerEncoderLayer(E, HEADS, 20, 0.0), fastdl.randn(L, N, E), []
+    expected = layer(x).detach().numpy()
+    part = getattr(layer, name)
+    handle = part.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape)))
+    assert np.array_equal(layer(x).detach().numpy(), expected)
+    assert seen == [(L, N, 20 if name == "linear1" else E)]
+    handle.remove()
+    forward, calls = part.forward, []
+    part.forward = lambda given: calls.append(1) or forward(given) * 2
+    assert not np.array_equal(layer(x).detach().numpy(), expected)
+    assert calls == [1]
+
+
 @pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("kind", ["none", "both", "causal"])
 def test_decoder_layer(options, kind):

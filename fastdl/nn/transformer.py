@@ -9,6 +9,8 @@ from typing import Any
 from .._tensor import Tensor
 from ..ops.creation import full, ones
 from ..ops.indexing import triu
+from ..ops.matmul import linear_activation
+from ..ops.norm import add_layer_norm
 from . import functional as F
 from . import init
 from .attention import MultiheadAttention
@@ -27,6 +29,13 @@ def _activation(which: Activation) -> Callable[[Tensor], Tensor]:
     if which in ("relu", "gelu"):
         return getattr(F, which)
     raise RuntimeError(f"activation should be relu/gelu, not {which}")
+
+
+def _is_plain(module: Module, kind: type) -> bool:
+    """Whether a call of the module is its kind's own forward and nothing else."""
+    return type(module) is kind and not (
+        module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+    )
 
 
 def _copies(layer: Module, n: int) -> ModuleList:
@@ -83,10 +92,19 @@ class _Layer(Module):
         norm, drop = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
         if self.norm_first:
             return x + drop(function(norm(x)))
-        return norm(x + drop(function(x)))
+        y = drop(function(x))
+        if _is_plain(norm, LayerNorm):
+            return add_layer_norm(y, x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return norm(x + y)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        linear, f = self.linear1, self.activation
+        name = "relu" if f is F.relu else "gelu" if f is F.gelu else ""
+        if name and _is_plain(linear, Linear):
+            hidden = linear_activation(x, linear.weight, linear.bias, name)
+        else:
+            hidden = f(linear(x))
+        return self.linear2(self.dropout(hidden))
 
 
 class TransformerEncoderLayer(_Layer):
