@@ -32,7 +32,7 @@ if not X86:
 DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 # Double, and the base of x86, which only old machines use, are compiled for size, a third less at the same speed,
 # except for register tiles, which -Os spills.
-TILED = ["matmul.c", "recurrent.c", "attention.c", "conv.c", "conv_weight.c"]
+TILED = ["gemm_tile.c", "matmul.c", "recurrent.c", "attention.c", "conv.c", "conv_weight.c"]
 
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]

@@ -19,7 +19,6 @@
  * gradients would still leak through the products. They show as NaN in the result of a unit, which is then done again,
  * carefully: products skip masked elements. */
 #include "attention_rows.h"
-#define TILE_PREFETCH 0
 #include "gemm_tile.h"
 
 enum {
