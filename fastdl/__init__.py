@@ -9,6 +9,7 @@ Commands:
 Beyond PyTorch: as_torch() (the same in a notebook), summary(model, x), memory.stats(), set_num_threads(n).
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from . import autograd, memory
@@ -36,6 +37,7 @@ from ._types import (
 from ._types import bool_ as bool
 from ._version import __version__
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .ops import in_place as _in_place
 from .ops.common import broadcast_to, promote_types
 from .ops.common import result_type_of as result_type
 from .ops.composed import (
@@ -100,6 +102,55 @@ from .ops.creation import (
 )
 from .ops.creation import empty_ as empty
 from .ops.distance import cdist, cosine_similarity, dist, pairwise_distance, pdist
+from .ops.elementary import (
+    absolute,
+    acosh,
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    asinh,
+    atanh,
+    bitwise_left_shift,
+    bitwise_right_shift,
+    clip,
+    copysign,
+    deg2rad,
+    divide,
+    erfc,
+    fix,
+    float_power,
+    fmax,
+    fmin,
+    gcd,
+    greater,
+    greater_equal,
+    heaviside,
+    hypot,
+    isneginf,
+    isposinf,
+    isreal,
+    lcm,
+    ldexp,
+    less,
+    less_equal,
+    lgamma,
+    logit,
+    multiply,
+    negative,
+    nextafter,
+    not_equal,
+    positive,
+    rad2deg,
+    sgn,
+    signbit,
+    sinc,
+    subtract,
+    true_divide,
+)
 from .ops.elementwise import (
     abs,
     acos,
@@ -189,6 +240,21 @@ from .ops.indexing import (
     triu,
 )
 from .ops.matmul import addmm, baddbmm, bmm, dot, matmul, mm, mv, outer
+from .ops.queries import (
+    are_deterministic_algorithms_enabled,
+    can_cast,
+    get_device,
+    get_float32_matmul_precision,
+    is_complex,
+    is_floating_point,
+    is_nonzero,
+    is_same_size,
+    is_signed,
+    numel,
+    set_float32_matmul_precision,
+    typename,
+    use_deterministic_algorithms,
+)
 from .ops.random import (
     Generator,
     bernoulli,
@@ -257,6 +323,48 @@ from .ops.shape import (
     vstack,
 )
 from .ops.softmax import log_softmax, softmax
+from .ops.statistics import (
+    aminmax,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
+    broadcast_shapes,
+    broadcast_tensors,
+    cartesian_prod,
+    chain_matmul,
+    column_stack,
+    combinations,
+    corrcoef,
+    cov,
+    cross,
+    cumulative_trapezoid,
+    diagflat,
+    diagonal_scatter,
+    dsplit,
+    dstack,
+    fliplr,
+    flipud,
+    histc,
+    hsplit,
+    inner,
+    kron,
+    logcumsumexp,
+    mode,
+    msort,
+    nanmean,
+    nanmedian,
+    renorm,
+    rot90,
+    select_scatter,
+    slice_scatter,
+    trapezoid,
+    tril_indices,
+    triu_indices,
+    unravel_index,
+    vander,
+    vsplit,
+)
 from .ops.truth import all, allclose, any, count_nonzero, equal, isclose
 
 float = float32
@@ -265,6 +373,8 @@ half = float16
 long = int64
 int = int32
 short = int16
+e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
+trapz, row_stack, ger = trapezoid, vstack, outer
 
 if TYPE_CHECKING:
     from . import backends, cuda, datasets, models, nn, optim, serialization, text, utils
@@ -282,7 +392,9 @@ if TYPE_CHECKING:
     from .serialization import load, save
 
 # Loaded at first use, so that `import fastdl` stays quick.
-_MODULES = ("backends", "cuda", "datasets", "models", "nn", "optim", "serialization", "text", "utils")
+_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "models", "nn", "optim", "serialization", "text",
+            "utils")
+_METHODS = ("adjoint", "masked_fill", "split_with_sizes")  # functions, too; and so are the in-place methods
 _FUNCTIONS = {
     "as_torch": "_as_torch",
     **dict.fromkeys(("load", "save"), "serialization"),
@@ -292,6 +404,13 @@ _FUNCTIONS = {
     **dict.fromkeys(
         ("accelerator", "compile", "get_float32_matmul_precision", "set_float32_matmul_precision",
          "use_deterministic_algorithms", "version"), "backends"
+    ),
+    **dict.fromkeys(
+        """adaptive_avg_pool1d alpha_dropout avg_pool1d batch_norm bilinear binary_cross_entropy_with_logits celu
+        channel_shuffle conv1d conv2d conv_transpose1d conv_transpose2d cosine_embedding_loss ctc_loss dropout embedding
+        embedding_bag group_norm hardshrink hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss
+        max_pool1d max_pool2d pixel_shuffle pixel_unshuffle poisson_nll_loss prelu rms_norm rrelu selu threshold
+        triplet_margin_loss""".split(), "nn.functional"
     ),
 }
 
@@ -303,10 +422,12 @@ if not TYPE_CHECKING:  # else no name would be unknown
 
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
+        if name in _METHODS or (name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name)):
+            return getattr(Tensor, name)
         if name in _FUNCTIONS:
             return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_MODULES, *_FUNCTIONS})
+    return sorted({*globals(), *_MODULES, *_METHODS, *_FUNCTIONS})

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 from ._types import device as _device
 
 __all__ = [
-    "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_initialized", "manual_seed",
-    "manual_seed_all", "max_memory_allocated", "memory_allocated", "reset_peak_memory_stats", "synchronize",
+    "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_bf16_supported",
+    "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated", "reset_peak_memory_stats", "synchronize",
 ]  # fmt: skip
 
 
@@ -18,6 +18,11 @@ def is_available() -> bool:
 
 
 def is_initialized() -> bool:
+    """False."""
+    return False
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
     """False."""
     return False
 

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch and instance normalisation."""
 
 from __future__ import annotations
 
@@ -105,3 +105,74 @@ class BatchNorm2d(_BatchNorm):
     """
 
     dims = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """BatchNorm1d for volumes.
+
+    Shape:
+        (N, C, D, H, W) -> the same.
+    """
+
+    dims = (5,)
+
+
+class _InstanceNorm(_BatchNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() not in self.dims:
+            wanted = " or ".join(f"{n}D" for n in self.dims)
+            raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
+        batched = input.dim() == self.dims[1]
+        by_sample = self.training or not self.track_running_stats
+        x = input if batched else input.unsqueeze(0)
+        if x.shape[1] != self.num_features and self.affine:
+            raise ValueError(
+                f"expected input's size at dim={1 if batched else 0} to match num_features ({self.num_features}), "
+                f"but got: {x.shape[1]}."
+            )
+        out = F.instance_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, by_sample, self.momentum or 0.0, self.eps
+        )
+        return out if batched else out.squeeze(0)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and variance of each channel of each sample.
+
+    Arguments and parameters as BatchNorm1d's; there are none of the latter unless `affine`.
+
+    Shape:
+        (N, C, L) or (C, L) -> the same.
+    """
+
+    dims = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """InstanceNorm1d for images: (N, C, H, W) or (C, H, W) -> the same."""
+
+    dims = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """InstanceNorm1d for volumes: (N, C, D, H, W) or (C, D, H, W) -> the same."""
+
+    dims = (4, 5)

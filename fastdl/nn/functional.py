@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from .._tensor import Tensor
 from .._types import bool_ as _bool
@@ -10,7 +11,7 @@ from ..ops.additive_attention import additive_attention_score
 from ..ops.attention import masked_attention as _masked_attention
 from ..ops.attention import packed_attention as _packed_attention
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.batch_norm import batch_norm, group_norm
+from ..ops.batch_norm import batch_norm, group_norm, instance_norm
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.creation import empty_ as empty
 from ..ops.creation import full
@@ -58,9 +59,19 @@ from ..ops.margin_loss import (
     triplet_margin_with_distance_loss,
 )
 from ..ops.matmul import linear
+from ..ops.noise import (
+    alpha_dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    gumbel_softmax,
+    rrelu,
+)
 from ..ops.norm import layer_norm, rms_norm
 from ..ops.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ..ops.random import dropout
+from ..ops.resize import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 from ..ops.shape import cat as _cat
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
@@ -114,6 +125,17 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             raise RuntimeError(f"[prelu] weight: expected {channels} entries or 1, got shape {tuple(weight.shape)}")
         weight = weight.reshape(-1, *[1] * (input.dim() - 2))
     return input.where(input > 0, weight * input)
+
+
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """The older name of interpolate."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 # attention -------------------------------------------------------------------------------------------------------

@@ -100,3 +100,40 @@ def group_norm(
     size = input.numel() // max(input.shape[0] * num_groups, 1)
     rows = input.reshape(input.shape[0], num_groups, size)
     return _affine(layer_norm(rows, (size,), None, None, eps).reshape(*input.shape), weight, bias)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and variance of each channel of each sample.
+
+    Args:
+        running_mean, running_var: used without use_input_stats, else moved by `momentum` towards the samples' mean.
+    Shape:
+        input (N, C, ...) -> the same; all others (C,).
+    Raises:
+        ValueError: one value per channel.  RuntimeError: sizes do not fit.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.dim() < 3:
+        raise RuntimeError(f"[instance_norm] input: expected at least 3 dimensions, got shape {tuple(input.shape)}")
+    count = input.numel() // max(input.shape[0] * input.shape[1], 1)
+    if count == 1:
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size {list(input.shape)}"
+        )
+    with no_grad():
+        dims = tuple(range(2, input.dim()))
+        if running_mean is not None:
+            running_mean.mul_(1 - momentum).add_(input.detach().mean(dims).mean(0), alpha=momentum)
+        if running_var is not None:
+            running_var.mul_(1 - momentum).add_(input.detach().var(dims).mean(0), alpha=momentum)
+    return group_norm(input, input.shape[1], weight, bias, eps)

@@ -70,3 +70,31 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     with no_grad():
         for p in _with_grad("clip_grad_value_", parameters):
             p.grad.clamp_(-clip_value, clip_value)
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """The norm of all tensors together, a 0-d tensor.
+
+    Raises:
+        RuntimeError: the norm is not finite and error_if_nonfinite is set.
+    """
+    parts = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    norms = [np.linalg.norm(t.detach().numpy().reshape(-1), float(norm_type)) for t in parts if t.numel()]
+    norm = float(np.linalg.norm(norms, float(norm_type))) if norms else 0.0
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise RuntimeError(f"[get_total_norm] the total norm of order {norm_type:g} is {norm}")
+    return tensor_from(norm, parts[0].dtype if parts else None)
+
+
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
+) -> None:
+    """Scales the gradients in place by max_norm / (total_norm + 1e-6) if that is below 1."""
+    factor = float(max_norm) / (float(total_norm) + 1e-6)
+    if not factor >= 1:
+        ops.scale_grads(_with_grad("clip_grads_with_norm_", parameters), factor)

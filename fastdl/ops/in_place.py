@@ -1,0 +1,41 @@
+"""In-place forms of Tensor methods that have none of their own: the result is written into the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._tensor import Tensor, register_method
+
+# their methods have to be there
+from . import composed, elementary, elementwise, indexing, matmul, reduce, statistics  # noqa: F401
+
+
+def _in_place(name: str, function: Callable) -> None:
+    def method(self: Tensor, *args, **kwargs) -> Tensor:
+        # a copy goes in where the function may save its input: writing over it would spoil the gradient
+        out = function(self.clone() if self.requires_grad else self, *args, **kwargs)
+        if out.shape != self.shape:
+            raise RuntimeError(f"[{name}_] output with shape {list(self.shape)} doesn't match the broadcast shape "
+                               f"{list(out.shape)}")
+        if out.is_floating_point() and not self.is_floating_point():
+            raise RuntimeError(f"[{name}_] result type {out.dtype} can't be cast to the desired output type "
+                               f"{self.dtype}")
+        return self.copy_(out)
+
+    method.__name__ = f"{name}_"
+    method.__doc__ = f"`{name}` with the result written into the tensor itself."
+    register_method(f"{name}_", method)
+
+
+_IN_PLACE = """absolute acos acosh addbmm addcdiv addcmul addmm addmv addr arccos arccosh arcsin arcsinh arctan arctan2
+arctanh asin asinh atan atan2 atanh baddbmm bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
+bitwise_xor ceil clamp_max clamp_min clip copysign cos cosh cumprod cumsum deg2rad divide eq erf erfc exp2 expm1 fix
+float_power floor floor_divide fmod frac gcd ge greater greater_equal gt heaviside hypot lcm ldexp le lerp less
+less_equal lgamma log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt masked_fill multiply
+nan_to_num ne negative nextafter not_equal rad2deg remainder renorm round rsqrt sgn sign sin sinc sinh subtract tan
+tril triu true_divide trunc xlogy"""
+
+
+for _name in _IN_PLACE.split():
+    if not hasattr(Tensor, f"{_name}_"):
+        _in_place(_name, getattr(Tensor, _name))
