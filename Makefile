@@ -1,4 +1,4 @@
-# make demo | test | bench | bench-peers | lint | stubs | wheel | check-deep | clean
+# make demo | test | bench | bench-peers | docs | lint | stubs | wheel | check-deep | clean
 # Needs Python >= 3.10, pip and a C compiler; everything else goes into .venv. PYTHON chooses the interpreter.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 BUILT_FROM := setup.py pyproject.toml $(wildcard csrc/*) \
               $(shell find fastdl -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' ! -name '_table.pxi')
 
-.PHONY: demo test bench bench-peers lint stubs wheel check-deep clean
+.PHONY: demo test bench bench-peers docs lint stubs wheel check-deep clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -25,6 +25,9 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.peers
 	mkdir -p out
 	$(PY) -m benchmarks.peers --json out/peers.json --plot out/peers.png $(ARGS)
+
+docs: $(VENV)/.peers
+	$(PY) docs/compatibility.py
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
