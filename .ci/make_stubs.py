@@ -17,7 +17,7 @@ import fastdl
 import fastdl.nn.functional
 import fastdl.ops
 from fastdl import Tensor
-from fastdl._tensor import Node
+from fastdl._tensor import FunctionNode, Node
 
 HEAD = """\
 # made by .ci/make_stubs.py: `make stubs`
@@ -51,7 +51,7 @@ RESULTS = {
     **dict.fromkeys(["numel", "nelement", "dim", "ndimension", "element_size", "data_ptr", "seed", "initial_seed"], "_int"),
     **dict.fromkeys(["backward", "retain_grad", "set_rng_state", "cuda"], "None"),
     **dict.fromkeys(["promote_types", "result_type", "result_type_of"], "_dtype"),
-    "numpy": "ndarray", "register_hook": "HookHandle", "manual_seed": "Generator",
+    "numpy": "ndarray", "register_hook": "Any", "manual_seed": "Generator",
     # several kinds of results, named tuples, numbers
     **dict.fromkeys(["max", "min", "median", "mode", "sort", "topk", "kthvalue", "cummax", "cummin", "unique", "type",
                      "unique_consecutive", "nonzero", "size", "stride", "item", "tolist", "grad_of", "rebuild",
@@ -134,6 +134,13 @@ def result_of(name: str, value: object) -> str:
     return RESULTS.get(name, "Tensor" if public(name, value) else "Any")
 
 
+def declared(method: object) -> str:
+    """The result that a method written in Python says it has; those of the compiled modules return tensors."""
+    said = getattr(method, "__annotations__", {}).get("return", "Tensor")
+    said = re.sub(r"\b(bool|int|float)\b", r"_\1", str(said))
+    return said if re.fullmatch(r"(Tensor|_bool|_int|_float|None|tuple\[Tensor(, (Tensor|\.\.\.))+\])", said) else "Any"
+
+
 def tensor_class() -> list[str]:
     lines = ["class Tensor:", f"    {summary(Tensor)}"]
     for name, value in sorted(vars(Tensor).items()):
@@ -148,7 +155,7 @@ def tensor_class() -> list[str]:
         elif inspect.isdatadescriptor(value) or isinstance(value, property):
             lines += ["    @property", f"    def {name}(self) -> {ATTRIBUTES.get(name, 'Any')}: {summary(value)}"]
         elif callable(value):
-            result = "Any" if name in SELF else RESULTS.get(name, "Tensor")
+            result = "Any" if name in SELF else RESULTS.get(name) or declared(value)
             lines.append("    " + function(name, value, result, method=True))
         else:
             lines.append(f"    {name}: {ATTRIBUTES.get(name, 'Any')}")
@@ -159,7 +166,7 @@ def stub(module: object) -> str:
     name = module.__name__  # type: ignore[attr-defined]
     lines = [] if name in ("fastdl._tensor", "fastdl._kernels") else ["from fastdl._tensor import Tensor"]
     lines += ["from fastdl.ops.random import Generator"] if name == "fastdl._tensor" else []
-    lines += ["from fastdl._tensor import HookHandle, Tensor"] if name == "fastdl._kernels" else []
+    lines += ["from fastdl._tensor import Tensor"] if name == "fastdl._kernels" else []
     lines.append("")
     for key, value in sorted(vars(module).items(), key=lambda item: item[0].lstrip("_")):
         if key.startswith("__"):
@@ -167,7 +174,7 @@ def stub(module: object) -> str:
         if value is Tensor and name == "fastdl._tensor":
             lines += tensor_class()
         elif isinstance(value, type):
-            if value.__module__ == name and (value is Node or not issubclass(value, Node)):
+            if value.__module__ == name and (value in (Node, FunctionNode) or not issubclass(value, Node)):
                 lines += [f"class {key}:", f"    {summary(value)}", "    def __init__(self, *args: Any, **kwargs: Any) -> None: ...",
                           "    def __getattr__(self, name: str) -> Any: ..."]  # fmt: skip
         elif callable(value):

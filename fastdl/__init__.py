@@ -244,16 +244,13 @@ from .ops.queries import (
     are_deterministic_algorithms_enabled,
     can_cast,
     get_device,
-    get_float32_matmul_precision,
     is_complex,
     is_floating_point,
     is_nonzero,
     is_same_size,
     is_signed,
     numel,
-    set_float32_matmul_precision,
     typename,
-    use_deterministic_algorithms,
 )
 from .ops.random import (
     Generator,
@@ -392,8 +389,8 @@ if TYPE_CHECKING:
     from .serialization import load, save
 
 # Loaded at first use, so that `import fastdl` stays quick.
-_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "models", "nn", "optim", "serialization", "text",
-            "utils")
+_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "models", "nn", "optim", "serialization",
+            "text", "utils")
 _METHODS = ("adjoint", "masked_fill", "split_with_sizes")  # functions, too; and so are the in-place methods
 _FUNCTIONS = {
     "as_torch": "_as_torch",
@@ -406,11 +403,12 @@ _FUNCTIONS = {
          "use_deterministic_algorithms", "version"), "backends"
     ),
     **dict.fromkeys(
-        """adaptive_avg_pool1d alpha_dropout avg_pool1d batch_norm bilinear binary_cross_entropy_with_logits celu
-        channel_shuffle conv1d conv2d conv_transpose1d conv_transpose2d cosine_embedding_loss ctc_loss dropout embedding
-        embedding_bag group_norm hardshrink hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss
-        max_pool1d max_pool2d pixel_shuffle pixel_unshuffle poisson_nll_loss prelu rms_norm rrelu selu threshold
-        triplet_margin_loss""".split(), "nn.functional"
+        ("adaptive_avg_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",
+         "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
+         "conv_transpose2d", "cosine_embedding_loss", "ctc_loss", "dropout", "embedding", "embedding_bag",
+         "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm",
+         "margin_ranking_loss", "max_pool1d", "max_pool2d", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
+         "prelu", "rms_norm", "rrelu", "selu", "threshold", "triplet_margin_loss"), "nn.functional"
     ),
 }
 

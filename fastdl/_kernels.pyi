@@ -6,7 +6,7 @@ from typing import Any
 from numpy import ndarray
 
 from fastdl._types import Size, device as _device, dtype as _dtype
-from fastdl._tensor import HookHandle, Tensor
+from fastdl._tensor import Tensor
 
 class Scratch:
     """Kernel scratch: 64-byte aligned memory that lives as long as this object."""

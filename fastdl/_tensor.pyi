@@ -16,6 +16,10 @@ class Engine:
     ...
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
+class FunctionNode:
+    """An operator that is written in Python (autograd/function.py): `_backward` of a subclass gets a list with the"""
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
 class Geometry:
     """Where a view lies in its base: shapes and strides in bytes."""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -31,6 +35,8 @@ class RowsGrad:
 class Tensor:
     """An n-dimensional array that remembers how it was computed. Names and behaviour are PyTorch's."""
     @property
+    def H(self) -> Any: """T of a matrix: no tensor is complex."""
+    @property
     def T(self) -> Tensor: """A view with all dimensions in reverse order."""
     @property
     def _base(self) -> Any: ...
@@ -42,110 +48,209 @@ class Tensor:
     def _writer(self) -> Any: ...
     def abs(self) -> Tensor: ...
     def abs_(self) -> Tensor: ...
+    def absolute(self) -> Tensor: ...
+    def absolute_(self, *args: Any, **kwargs: Any) -> Tensor: """`absolute` with the result written into the tensor itself."""
     def acos(self) -> Tensor: ...
+    def acos_(self, *args: Any, **kwargs: Any) -> Tensor: """`acos` with the result written into the tensor itself."""
+    def acosh(self) -> Tensor: ...
+    def acosh_(self, *args: Any, **kwargs: Any) -> Tensor: """`acosh` with the result written into the tensor itself."""
     def add(self, other: Any, *, alpha: Any = 1) -> Tensor: """input + alpha * other, with broadcasting."""
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor: ...
     def addbmm(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * sum of batch1[i] @ batch2[i]: (n, p), (b, n, m), (b, m, p) -> (n, p)."""
+    def addbmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`addbmm` with the result written into the tensor itself."""
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor: """input + value * tensor1 / tensor2."""
+    def addcdiv_(self, *args: Any, **kwargs: Any) -> Tensor: """`addcdiv` with the result written into the tensor itself."""
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor: """input + value * tensor1 * tensor2."""
+    def addcmul_(self, *args: Any, **kwargs: Any) -> Tensor: """`addcmul` with the result written into the tensor itself."""
     def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
+    def addmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`addmm` with the result written into the tensor itself."""
     def addmv(self, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat @ vec): (n), (n, m), (m) -> (n)."""
+    def addmv_(self, *args: Any, **kwargs: Any) -> Tensor: """`addmv` with the result written into the tensor itself."""
     def addr(self, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * outer(vec1, vec2): (n, m), (n), (m) -> (n, m)."""
+    def addr_(self, *args: Any, **kwargs: Any) -> Tensor: """`addr` with the result written into the tensor itself."""
+    def adjoint(self) -> Tensor: ...
     def all(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = False) -> Tensor: """Whether all elements (along `dim`) are true or not 0."""
     def allclose(self, other: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> _bool: """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
     def amax(self, dim: Any = ..., keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Largest element, of all or along the dimensions `dim`; NaN if there is one. Equal ones share the gradient."""
     def amin(self, dim: Any = ..., keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Smallest element, of all or along the dimensions `dim`; NaN if there is one. Equal ones share the gradient."""
+    def aminmax(self, *, dim: Any = None, keepdim: _bool = False) -> tuple[Tensor, Tensor]: """(smallest, largest), of all elements or along `dim`."""
     def any(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = False) -> Tensor: """Whether any element (along `dim`) is true or not 0."""
+    def arccos(self) -> Tensor: ...
+    def arccos_(self, *args: Any, **kwargs: Any) -> Tensor: """`arccos` with the result written into the tensor itself."""
+    def arccosh(self) -> Tensor: ...
+    def arccosh_(self, *args: Any, **kwargs: Any) -> Tensor: """`arccosh` with the result written into the tensor itself."""
+    def arcsin(self) -> Tensor: ...
+    def arcsin_(self, *args: Any, **kwargs: Any) -> Tensor: """`arcsin` with the result written into the tensor itself."""
+    def arcsinh(self) -> Tensor: ...
+    def arcsinh_(self, *args: Any, **kwargs: Any) -> Tensor: """`arcsinh` with the result written into the tensor itself."""
+    def arctan(self) -> Tensor: ...
+    def arctan2(self, other: Any) -> Tensor: """The angle of the points (other, input), in (-pi, pi]."""
+    def arctan2_(self, *args: Any, **kwargs: Any) -> Tensor: """`arctan2` with the result written into the tensor itself."""
+    def arctan_(self, *args: Any, **kwargs: Any) -> Tensor: """`arctan` with the result written into the tensor itself."""
+    def arctanh(self) -> Tensor: ...
+    def arctanh_(self, *args: Any, **kwargs: Any) -> Tensor: """`arctanh` with the result written into the tensor itself."""
     def argmax(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Index of the largest element along `dim`, or in the flattened tensor; the first one, a NaN before all."""
     def argmin(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Index of the smallest element along `dim`, or in the flattened tensor; the first one, a NaN before all."""
     def argsort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor: """Indices that sort along `dim`."""
     def argwhere(self) -> Tensor: """The positions of the elements that are not 0, a row each."""
     def asin(self) -> Tensor: ...
+    def asin_(self, *args: Any, **kwargs: Any) -> Tensor: """`asin` with the result written into the tensor itself."""
+    def asinh(self) -> Tensor: ...
+    def asinh_(self, *args: Any, **kwargs: Any) -> Tensor: """`asinh` with the result written into the tensor itself."""
     def atan(self) -> Tensor: ...
     def atan2(self, other: Any) -> Tensor: """The angle of the points (other, input), in (-pi, pi]."""
+    def atan2_(self, *args: Any, **kwargs: Any) -> Tensor: """`atan2` with the result written into the tensor itself."""
+    def atan_(self, *args: Any, **kwargs: Any) -> Tensor: """`atan` with the result written into the tensor itself."""
+    def atanh(self) -> Tensor: ...
+    def atanh_(self, *args: Any, **kwargs: Any) -> Tensor: """`atanh` with the result written into the tensor itself."""
     def backward(self, gradient: Any = None, retain_graph: Any = None, create_graph: Any = False, inputs: Any = None) -> None: """Accumulates into each leaf's `grad` the derivative of this tensor."""
     def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast."""
+    def baddbmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`baddbmm` with the result written into the tensor itself."""
     def bernoulli(self, p: Any = None, *, generator: Any = None) -> Tensor: """1 with the probability that `input` holds (or p), else 0; the type is input's. Not differentiable."""
     def bernoulli_(self, p: Any = ..., *, generator: Any = None) -> Tensor: """Fills the tensor with 1 with probability p, a number or a tensor, else 0."""
     def bincount(self, weights: Any = None, minlength: Any = 0) -> Tensor: """How often each whole number from 0 on occurs in a 1-d tensor, or the sum of its weights."""
     def bitwise_and(self, other: Any) -> Tensor: ...
+    def bitwise_and_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_and` with the result written into the tensor itself."""
+    def bitwise_left_shift(self, other: Any) -> Tensor: """input << other, of whole numbers."""
+    def bitwise_left_shift_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_left_shift` with the result written into the tensor itself."""
     def bitwise_not(self) -> Tensor: ...
+    def bitwise_not_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_not` with the result written into the tensor itself."""
     def bitwise_or(self, other: Any) -> Tensor: ...
+    def bitwise_or_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_or` with the result written into the tensor itself."""
+    def bitwise_right_shift(self, other: Any) -> Tensor: """input >> other, of whole numbers; the sign stays."""
+    def bitwise_right_shift_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_right_shift` with the result written into the tensor itself."""
     def bitwise_xor(self, other: Any) -> Tensor: ...
+    def bitwise_xor_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_xor` with the result written into the tensor itself."""
     def bmm(self, mat2: Tensor) -> Tensor: """The products of two stacks of matrices: (b, m, k), (b, k, n) -> (b, m, n)."""
     def bool(self) -> Tensor: """Converted to torch.bool."""
     def broadcast_to(self, size: Any) -> Tensor: """`input` expanded to the shape `size`."""
     def byte(self) -> Tensor: """Converted to torch.uint8."""
     def ceil(self) -> Tensor: ...
+    def ceil_(self, *args: Any, **kwargs: Any) -> Tensor: """`ceil` with the result written into the tensor itself."""
     def char(self) -> Tensor: """Converted to torch.int8."""
     def chunk(self, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]: """`chunks` views of equal size along `dim` (the last may be smaller, or some absent)."""
     def clamp(self, min: Any = None, max: Any = None) -> Tensor: """input limited to [min, max]; either may be None, a number or a tensor."""
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor: ...
     def clamp_max(self, max: Any) -> Tensor: ...
+    def clamp_max_(self, *args: Any, **kwargs: Any) -> Tensor: """`clamp_max` with the result written into the tensor itself."""
     def clamp_min(self, min: Any) -> Tensor: ...
+    def clamp_min_(self, *args: Any, **kwargs: Any) -> Tensor: """`clamp_min` with the result written into the tensor itself."""
+    def clip(self, min: Any = None, max: Any = None) -> Tensor: """input limited to [min, max]; either may be None, a number or a tensor."""
+    def clip_(self, *args: Any, **kwargs: Any) -> Tensor: """`clip` with the result written into the tensor itself."""
     def clone(self, *, memory_format: Any = None) -> Tensor: """A copy, recorded."""
     def contiguous(self, memory_format: Any = None) -> Tensor: """The tensor itself if its elements lie in row-major order, else a copy."""
     def copy_(self, source: Any, non_blocking: _bool = False) -> Tensor: """Overwrites `input` with `source`, broadcast and converted."""
+    def copysign(self, other: Any) -> Tensor: """|input| with the sign of other."""
+    def copysign_(self, *args: Any, **kwargs: Any) -> Tensor: """`copysign` with the result written into the tensor itself."""
+    def corrcoef(self) -> Tensor: """Correlations of the rows, within [-1, 1]. Shape: (D, N) -> (D, D); (N) -> ()."""
     def cos(self) -> Tensor: ...
+    def cos_(self, *args: Any, **kwargs: Any) -> Tensor: """`cos` with the result written into the tensor itself."""
     def cosh(self) -> Tensor: ...
+    def cosh_(self, *args: Any, **kwargs: Any) -> Tensor: """`cosh` with the result written into the tensor itself."""
     def count_nonzero(self, dim: Any = None) -> Tensor: """How many elements (along `dim`) are not 0, as int64."""
+    def cov(self, *, correction: Any = 1, fweights: Any = None, aweights: Any = None) -> Tensor: """Covariances of the rows, which are variables; the columns are observations."""
     def cpu(self) -> Tensor: ...
+    def cross(self, other: Any, dim: Any = None) -> Tensor: """The cross product along `dim`, whose size is 3; None: the first dimension of that size."""
     def cuda(self, *args: Any, **kwargs: Any) -> None: ...
     def cummax(self, dim: Any) -> Any: """(values, indices) of the running maximum along `dim`."""
     def cummin(self, dim: Any) -> Any: """(values, indices) of the running minimum along `dim`."""
     def cumprod(self, dim: Any = None, *, dtype: Any = None, axis: Any = None) -> Tensor: """Products of the first 1, 2, 3, .. elements along `dim`; whole numbers and bools give int64."""
+    def cumprod_(self, *args: Any, **kwargs: Any) -> Tensor: """`cumprod` with the result written into the tensor itself."""
     def cumsum(self, dim: Any = None, *, dtype: Any = None, axis: Any = None) -> Tensor: """Sums of the first 1, 2, 3, .. elements along `dim`, added in order; whole numbers and bools give int64."""
+    def cumsum_(self, *args: Any, **kwargs: Any) -> Tensor: """`cumsum` with the result written into the tensor itself."""
     @property
     def data(self) -> Tensor: """The same memory without history."""
     @data.setter
     def data(self, value: Tensor) -> None: ...
     def data_ptr(self) -> _int: """Address of the first element."""
+    def deg2rad(self) -> Tensor: """Degrees as radians."""
+    def deg2rad_(self, *args: Any, **kwargs: Any) -> Tensor: """`deg2rad` with the result written into the tensor itself."""
     def detach(self) -> Tensor: """The same data without history; in-place changes are seen by both."""
     def detach_(self) -> Tensor: """Forgets this tensor's history."""
     @property
     def device(self) -> _device: ...
     def diag(self, diagonal: _int = 0) -> Tensor: """A matrix with this diagonal, or the diagonal of a matrix."""
     def diag_embed(self, offset: Any = 0, dim1: Any = -2, dim2: Any = -1) -> Tensor: """The last dimension of `input` spread over the diagonals of new dimensions dim1 and dim2; zeros elsewhere."""
+    def diagflat(self, offset: Any = 0) -> Tensor: """A matrix with all elements on a diagonal."""
     def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """The diagonal, as the last dimension."""
+    def diagonal_scatter(self, src: Any, offset: Any = 0, dim1: Any = 0, dim2: Any = 1) -> Tensor: """input with src in place of a diagonal."""
     def diff(self, n: Any = 1, dim: Any = -1, prepend: Any = None, append: Any = None) -> Tensor: """Differences of neighbours along `dim`, n times over."""
     def dim(self) -> _int: """Number of dimensions."""
     def dist(self, other: Any, p: Any = ...) -> Tensor: """||input - other||_p over all elements."""
     def div(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
     def div_(self, other: Any) -> Tensor: ...
+    def divide(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
+    def divide_(self, *args: Any, **kwargs: Any) -> Tensor: """`divide` with the result written into the tensor itself."""
     def dot(self, tensor: Tensor) -> Tensor: """The inner product of two vectors."""
     def double(self) -> Tensor: """Converted to torch.float64."""
+    def dsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]: """Parts along the third dimension."""
     @property
     def dtype(self) -> _dtype: ...
     def element_size(self) -> _int: """Bytes of one element."""
     def eq(self, other: Any) -> Tensor: ...
+    def eq_(self, *args: Any, **kwargs: Any) -> Tensor: """`eq` with the result written into the tensor itself."""
     def equal(self, other: Any) -> _bool: """True if both have the same shape and elements. A bool, not a tensor."""
     def erf(self) -> Tensor: ...
+    def erf_(self, *args: Any, **kwargs: Any) -> Tensor: """`erf` with the result written into the tensor itself."""
+    def erfc(self) -> Tensor: """1 - erf(x), in float64: it is small where x is large."""
+    def erfc_(self, *args: Any, **kwargs: Any) -> Tensor: """`erfc` with the result written into the tensor itself."""
     def exp(self) -> Tensor: ...
     def exp2(self) -> Tensor: ...
+    def exp2_(self, *args: Any, **kwargs: Any) -> Tensor: """`exp2` with the result written into the tensor itself."""
     def exp_(self) -> Tensor: ...
     def expand(self, *sizes: Any) -> Tensor: """A view with broadcast dimensions: sizes of 1 become larger, -1 keeps a size, new dimensions come first."""
     def expand_as(self, other: Tensor) -> Tensor: """`input` expanded to the shape of `other`."""
     def expm1(self) -> Tensor: ...
+    def expm1_(self, *args: Any, **kwargs: Any) -> Tensor: """`expm1` with the result written into the tensor itself."""
     def exponential_(self, lambd: Any = 1.0, *, generator: Any = None) -> Tensor: """Fills the tensor with numbers > 0 of the exponential distribution with rate `lambd`."""
     def fill(self, value: Any) -> Tensor: """A tensor like `input` with every element `value`."""
     def fill_(self, value: Any) -> Tensor: """Overwrites every element with `value`."""
+    def fill_diagonal_(self, fill_value: Any, wrap: Any = False) -> Tensor: """Writes a number onto the diagonal; with `wrap`, tall matrices begin again below."""
+    def fix(self) -> Tensor: ...
+    def fix_(self, *args: Any, **kwargs: Any) -> Tensor: """`fix` with the result written into the tensor itself."""
     def flatten(self, start_dim: _int = 0, end_dim: _int = -1) -> Tensor: """The dimensions start_dim..end_dim joined into one."""
     def flip(self, *dims: Any) -> Tensor: """A copy with the order of entries reversed along `dims`."""
+    def fliplr(self) -> Tensor: """The second dimension in reverse order."""
+    def flipud(self) -> Tensor: """The first dimension in reverse order."""
     def float(self) -> Tensor: """Converted to torch.float32."""
+    def float_power(self, exponent: Any) -> Tensor: """input ** exponent in float64."""
+    def float_power_(self, *args: Any, **kwargs: Any) -> Tensor: """`float_power` with the result written into the tensor itself."""
     def floor(self) -> Tensor: ...
+    def floor_(self, *args: Any, **kwargs: Any) -> Tensor: """`floor` with the result written into the tensor itself."""
     def floor_divide(self, other: Any) -> Tensor: """The largest integers not above input / other; not differentiable."""
+    def floor_divide_(self, *args: Any, **kwargs: Any) -> Tensor: """`floor_divide` with the result written into the tensor itself."""
+    def fmax(self, other: Any) -> Tensor: """The maximum, where one is NaN the other one."""
+    def fmin(self, other: Any) -> Tensor: """The minimum, where one is NaN the other one."""
     def fmod(self, other: Any) -> Tensor: """input - trunc(input / other) * other: the sign of `input`."""
+    def fmod_(self, *args: Any, **kwargs: Any) -> Tensor: """`fmod` with the result written into the tensor itself."""
     def frac(self) -> Tensor: """input - trunc(input)."""
+    def frac_(self, *args: Any, **kwargs: Any) -> Tensor: """`frac` with the result written into the tensor itself."""
     def gather(self, dim: _int, index: Tensor) -> Tensor: """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on. Shape: that of `index`."""
+    def gcd(self, other: Any) -> Tensor: """The greatest common divisor of whole numbers."""
+    def gcd_(self, *args: Any, **kwargs: Any) -> Tensor: """`gcd` with the result written into the tensor itself."""
     def ge(self, other: Any) -> Tensor: ...
+    def ge_(self, *args: Any, **kwargs: Any) -> Tensor: """`ge` with the result written into the tensor itself."""
+    def ger(self, vec2: Tensor) -> Tensor: """The outer product of two vectors: (m), (n) -> (m, n)."""
+    def get_device(self) -> _int: """-1, the number of the CPU."""
     @property
     def grad(self) -> Tensor | Any: """Gradient that `backward` has accumulated for this tensor, None if there is none."""
     @grad.setter
     def grad(self, value: Tensor | Any) -> None: ...
     @property
     def grad_fn(self) -> Any: """The operator that made this tensor, None for a leaf."""
+    def greater(self, other: Any) -> Tensor: ...
+    def greater_(self, *args: Any, **kwargs: Any) -> Tensor: """`greater` with the result written into the tensor itself."""
+    def greater_equal(self, other: Any) -> Tensor: ...
+    def greater_equal_(self, *args: Any, **kwargs: Any) -> Tensor: """`greater_equal` with the result written into the tensor itself."""
     def gt(self, other: Any) -> Tensor: ...
+    def gt_(self, *args: Any, **kwargs: Any) -> Tensor: """`gt` with the result written into the tensor itself."""
     def half(self) -> Tensor: """Converted to torch.float16."""
+    def heaviside(self, values: Any) -> Tensor: """1 for input > 0, `values` for 0, else 0; not differentiable."""
+    def heaviside_(self, *args: Any, **kwargs: Any) -> Tensor: """`heaviside` with the result written into the tensor itself."""
+    def histc(self, bins: Any = 100, min: Any = 0, max: Any = 0) -> Tensor: """How many elements lie in each of `bins` equal parts of [min, max]; both 0: of the range of the data."""
+    def hsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]: """Parts along the second dimension, of a row along its only one."""
+    def hypot(self, other: Any) -> Tensor: ...
+    def hypot_(self, *args: Any, **kwargs: Any) -> Tensor: """`hypot` with the result written into the tensor itself."""
     def index_add(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_add_` on a copy."""
     def index_add_(self, dim: Any, index: Any, source: Any, *, alpha: Any = 1) -> Tensor: """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
     def index_copy(self, dim: Any, index: Any, source: Any) -> Tensor: """A copy in which source's entries along `dim` stand in the places that `index` names."""
@@ -155,39 +260,75 @@ class Tensor:
     def index_put(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_put_` on a copy."""
     def index_put_(self, indices: Any, values: Any, accumulate: Any = False) -> Tensor: """self[indices] = values; accumulate: self[indices] += values, where what is named several times is added up."""
     def index_select(self, dim: _int, index: Tensor) -> Tensor: """The entries of `input` along `dim` at the positions in the 1-d `index`."""
+    def inner(self, other: Any) -> Tensor: """Sums of products along the last dimensions of both: (.., N), (..', N) -> (.., ..')."""
     def int(self) -> Tensor: """Converted to torch.int32."""
+    def is_complex(self) -> _bool: """False: there are no complex tensors."""
     def is_contiguous(self) -> _bool: """Whether the elements lie in memory in row-major order without gaps."""
+    @property
+    def is_cpu(self) -> Any: """True: all tensors are in the CPU's memory."""
     is_cuda: _bool
     def is_floating_point(self) -> _bool: ...
     @property
     def is_leaf(self) -> _bool: """Whether no recorded operator made this tensor."""
+    def is_nonzero(self) -> _bool: """Whether the one element is not 0."""
+    def is_same_size(self, other: Any) -> _bool: """Whether both have the same shape."""
+    def is_signed(self) -> _bool: """Whether the type has negative numbers."""
     is_sparse: _bool
     def isclose(self, other: Any, rtol: Any = ..., atol: Any = ..., equal_nan: Any = False) -> Tensor: """|input - other| <= atol + rtol |other|, element by element."""
     def isfinite(self) -> Tensor: ...
     def isinf(self) -> Tensor: ...
     def isnan(self) -> Tensor: ...
+    def isneginf(self) -> Tensor: """Which elements are -inf."""
+    def isposinf(self) -> Tensor: """Which elements are +inf."""
+    def isreal(self) -> Tensor: """True everywhere: there are no complex tensors."""
     def item(self) -> Any: """The value of a tensor of one element as a Python number."""
     @property
     def itemsize(self) -> _int: ...
+    def kron(self, other: Any) -> Tensor: """The Kronecker product: every entry of input times the whole of other."""
     def kthvalue(self, k: Any, dim: Any = -1, keepdim: _bool = False) -> Any: """(value, index) of the k-th smallest entry along `dim`, k from 1."""
     layout: str
+    def lcm(self, other: Any) -> Tensor: """The least common multiple of whole numbers."""
+    def lcm_(self, *args: Any, **kwargs: Any) -> Tensor: """`lcm` with the result written into the tensor itself."""
+    def ldexp(self, other: Any) -> Tensor: """input * 2 ** other."""
+    def ldexp_(self, *args: Any, **kwargs: Any) -> Tensor: """`ldexp` with the result written into the tensor itself."""
     def le(self, other: Any) -> Tensor: ...
+    def le_(self, *args: Any, **kwargs: Any) -> Tensor: """`le` with the result written into the tensor itself."""
     def lerp(self, end: Any, weight: Any) -> Tensor: """input + weight * (end - input), from the nearer end, so that a weight of 1 gives `end`."""
+    def lerp_(self, *args: Any, **kwargs: Any) -> Tensor: """`lerp` with the result written into the tensor itself."""
+    def less(self, other: Any) -> Tensor: ...
+    def less_(self, *args: Any, **kwargs: Any) -> Tensor: """`less` with the result written into the tensor itself."""
+    def less_equal(self, other: Any) -> Tensor: ...
+    def less_equal_(self, *args: Any, **kwargs: Any) -> Tensor: """`less_equal` with the result written into the tensor itself."""
+    def lgamma(self) -> Tensor: ...
+    def lgamma_(self, *args: Any, **kwargs: Any) -> Tensor: """`lgamma` with the result written into the tensor itself."""
     def log(self) -> Tensor: ...
     def log10(self) -> Tensor: ...
+    def log10_(self, *args: Any, **kwargs: Any) -> Tensor: """`log10` with the result written into the tensor itself."""
     def log1p(self) -> Tensor: ...
+    def log1p_(self, *args: Any, **kwargs: Any) -> Tensor: """`log1p` with the result written into the tensor itself."""
     def log2(self) -> Tensor: ...
+    def log2_(self, *args: Any, **kwargs: Any) -> Tensor: """`log2` with the result written into the tensor itself."""
     def log_(self) -> Tensor: ...
     def log_softmax(self, dim: Any, dtype: Any = None) -> Tensor: """x - log(sum(exp(x))) along `dim`: the logarithm of softmax without its rounding. Arguments as softmax."""
     def logaddexp(self, other: Any) -> Tensor: ...
     def logaddexp2(self, other: Any) -> Tensor: ...
+    def logcumsumexp(self, dim: Any) -> Tensor: """log of the running sums of exp(input) along `dim`, without overflow."""
     def logical_and(self, other: Any) -> Tensor: ...
+    def logical_and_(self, *args: Any, **kwargs: Any) -> Tensor: """`logical_and` with the result written into the tensor itself."""
     def logical_not(self) -> Tensor: ...
+    def logical_not_(self, *args: Any, **kwargs: Any) -> Tensor: """`logical_not` with the result written into the tensor itself."""
     def logical_or(self, other: Any) -> Tensor: ...
+    def logical_or_(self, *args: Any, **kwargs: Any) -> Tensor: """`logical_or` with the result written into the tensor itself."""
     def logical_xor(self, other: Any) -> Tensor: ...
+    def logical_xor_(self, *args: Any, **kwargs: Any) -> Tensor: """`logical_xor` with the result written into the tensor itself."""
+    def logit(self, eps: Any = None) -> Tensor: ...
+    def logit_(self, *args: Any, **kwargs: Any) -> Tensor: """`logit` with the result written into the tensor itself."""
     def logsumexp(self, dim: Any, keepdim: _bool = False, *, axis: Any = None) -> Tensor: """log of the sum of exp(input) over the dimensions `dim`, without overflow."""
     def long(self) -> Tensor: """Converted to torch.int64."""
     def lt(self, other: Any) -> Tensor: ...
+    def lt_(self, *args: Any, **kwargs: Any) -> Tensor: """`lt` with the result written into the tensor itself."""
+    @property
+    def mH(self) -> Any: """mT: there are no complex tensors."""
     @property
     def mT(self) -> Tensor: """A view with the last two dimensions exchanged."""
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor: """A copy with `value` wherever the bool `mask` (broadcast) holds."""
@@ -203,13 +344,20 @@ class Tensor:
     def min(self, dim: Any = None, keepdim: _bool = False, *, other: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Any: """Smallest element; with `dim` (values, indices) along it, the first index where several are equal; with another"""
     def minimum(self, other: Any) -> Tensor: """The smaller of each pair; NaN if either is."""
     def mm(self, mat2: Tensor) -> Tensor: """The product of two matrices: (m, k), (k, n) -> (m, n)."""
+    def mode(self, dim: Any = -1, keepdim: _bool = False) -> Any: """(values, indices) of what occurs most often along `dim`: the smallest of several, and where it stands last."""
+    def moveaxis(self, source: Any, destination: Any) -> Tensor: """A view with the dimensions `source` moved to the positions `destination`."""
     def movedim(self, source: Any, destination: Any) -> Tensor: """A view with the dimensions `source` moved to the positions `destination`."""
+    def msort(self) -> Tensor: """Sorted along the first dimension."""
     def mul(self, other: Any) -> Tensor: """input * other, with broadcasting."""
     def mul_(self, other: Any) -> Tensor: ...
     def multinomial(self, num_samples: Any, replacement: Any = False, *, generator: Any = None) -> Tensor: """Draws class ids with probabilities proportional to `input`, rows by themselves."""
     def multiply(self, other: Any) -> Tensor: """input * other, with broadcasting."""
+    def multiply_(self, *args: Any, **kwargs: Any) -> Tensor: """`multiply` with the result written into the tensor itself."""
     def mv(self, vec: Tensor) -> Tensor: """The product of a matrix and a vector: (m, k), (k) -> (m)."""
     def nan_to_num(self, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Tensor: """NaN, inf and -inf replaced by numbers; None: 0, the largest and the smallest of the type."""
+    def nan_to_num_(self, *args: Any, **kwargs: Any) -> Tensor: """`nan_to_num` with the result written into the tensor itself."""
+    def nanmean(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None) -> Tensor: """The mean of the elements that are not NaN; NaN where there is none."""
+    def nanmedian(self, dim: Any = None, keepdim: _bool = False) -> Any: """The lower median of the elements that are not NaN; with `dim`: (values, indices)."""
     def nansum(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None) -> Tensor: """Sum that takes NaN as 0."""
     def narrow(self, dim: _int, start: Any, length: Any) -> Tensor: """A view of `length` entries from `start` on along `dim`."""
     @property
@@ -218,38 +366,51 @@ class Tensor:
     def ndim(self) -> _int: ...
     def ndimension(self) -> _int: """Number of dimensions."""
     def ne(self, other: Any) -> Tensor: ...
+    def ne_(self, *args: Any, **kwargs: Any) -> Tensor: """`ne` with the result written into the tensor itself."""
     def neg(self) -> Tensor: ...
     def neg_(self) -> Tensor: ...
+    def negative(self) -> Tensor: ...
+    def negative_(self, *args: Any, **kwargs: Any) -> Tensor: """`negative` with the result written into the tensor itself."""
     def nelement(self) -> _int: """Number of elements."""
     def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: ...
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: ...
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: ...
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: ...
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: _bool = False) -> Tensor: ...
+    def nextafter(self, other: Any) -> Tensor: """The next floating-point number after input towards other; not differentiable."""
+    def nextafter_(self, *args: Any, **kwargs: Any) -> Tensor: """`nextafter` with the result written into the tensor itself."""
     def nonzero(self, *, as_tuple: _bool = False) -> Any: """Indices of the elements that are not zero: (count, ndim), or one vector per dimension."""
     def norm(self, p: Any = 'fro', dim: Any = None, keepdim: _bool = False, dtype: Any = None) -> Tensor: """The p-norm of the elements along `dim` (None: all): (sum |x|^p)^(1/p)."""
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor: """Fills the tensor with normal numbers."""
+    def not_equal(self, other: Any) -> Tensor: ...
+    def not_equal_(self, *args: Any, **kwargs: Any) -> Tensor: """`not_equal` with the result written into the tensor itself."""
     def numel(self) -> _int: """Number of elements."""
     def numpy(self, *, force: _bool = False) -> ndarray: """A NumPy array that shares this tensor's memory."""
     def outer(self, vec2: Tensor) -> Tensor: """The outer product of two vectors: (m), (n) -> (m, n)."""
     @property
     def output_nr(self) -> Any: """Which output of `grad_fn` this tensor is."""
     def permute(self, *dims: Any) -> Tensor: """A view with the dimensions in the order `dims`."""
+    def positive(self) -> Tensor: """The tensor itself."""
     def pow(self, exponent: Any) -> Tensor: """input ** exponent, with broadcasting."""
     def pow_(self, exponent: Any) -> Tensor: ...
     def prod(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Product of all elements or along the dimension `dim`; whole numbers and bools give int64."""
     def put(self, index: Any, source: Any, accumulate: Any = False) -> Tensor: """A copy with the elements of `source` written, or added, to the elements of the flattened input."""
     def put_(self, *args: Any, **kwargs: Any) -> Tensor: """`put`, in place."""
     def quantile(self, q: Any, dim: Any = None, keepdim: _bool = False, *, interpolation: Any = 'linear') -> Tensor: """The q-quantiles along `dim` (None: of all elements); NaN where there is a NaN."""
+    def rad2deg(self) -> Tensor: """Radians as degrees."""
+    def rad2deg_(self, *args: Any, **kwargs: Any) -> Tensor: """`rad2deg` with the result written into the tensor itself."""
     def random_(self, low: Any = 0, high: Any = None, *, generator: Any = None, **names: Any) -> Tensor: """Fills the tensor with whole numbers: random_(low, high) in [low, high), random_(high) in [0, high), random_() in"""
     def ravel(self) -> Tensor: """All elements in one dimension."""
     def reciprocal(self) -> Tensor: ...
     def reciprocal_(self) -> Tensor: ...
-    def register_hook(self, hook: Any) -> HookHandle: """Calls hook(grad) once per backward pass, when this tensor's gradient is known; what it returns replaces it."""
-    def register_post_accumulate_grad_hook(self, hook: Any) -> Tensor: """Calls hook(tensor) as soon as the `grad` of this leaf is final, while those of others are still computed."""
+    def register_hook(self, hook: Any) -> Any: """Calls hook(grad) once per backward pass, when this tensor's gradient is known; what it returns replaces it."""
+    def register_post_accumulate_grad_hook(self, hook: Any) -> Any: """Calls hook(tensor) as soon as the `grad` of this leaf is final, while those of others are still computed."""
     def relu(self, inplace: _bool = False) -> Tensor: """max(input, 0)"""
     def relu_(self) -> Tensor: ...
     def remainder(self, other: Any) -> Tensor: """input - floor(input / other) * other: the sign of `other`."""
+    def remainder_(self, *args: Any, **kwargs: Any) -> Tensor: """`remainder` with the result written into the tensor itself."""
+    def renorm(self, p: Any, dim: Any, maxnorm: Any) -> Tensor: """Every slice along `dim` whose p-norm is above maxnorm scaled down to it."""
+    def renorm_(self, *args: Any, **kwargs: Any) -> Tensor: """`renorm` with the result written into the tensor itself."""
     def repeat(self, *sizes: Any) -> Tensor: """The tensor copied sizes[i] times along each dimension; more sizes than dimensions add leading ones."""
     def repeat_interleave(self, repeats: Any, dim: Any = None) -> Tensor: """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
     @property
@@ -263,8 +424,11 @@ class Tensor:
     @property
     def retains_grad(self) -> Any: """Whether `backward` keeps the gradient of this non-leaf tensor."""
     def roll(self, shifts: Any, dims: Any = None) -> Tensor: """Entries moved by `shifts` along `dims`, those that fall off coming back at the other end."""
+    def rot90(self, k: Any = 1, dims: Any = ...) -> Tensor: """Turned by k quarters, from dims[0] towards dims[1]."""
     def round(self, *, decimals: _int = 0) -> Tensor: """Rounded to `decimals` places, halves to even."""
+    def round_(self, *args: Any, **kwargs: Any) -> Tensor: """`round` with the result written into the tensor itself."""
     def rsqrt(self) -> Tensor: ...
+    def rsqrt_(self, *args: Any, **kwargs: Any) -> Tensor: """`rsqrt` with the result written into the tensor itself."""
     def scatter(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.scatter_` on a copy."""
     def scatter_(self, dim: Any, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor: """self[index[i][j]][j] = src[i][j] for dim 0, and so on; of several for one element the last one stays."""
     def scatter_add(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.scatter_add_` on a copy."""
@@ -272,15 +436,25 @@ class Tensor:
     def scatter_reduce(self, dim: Any, index: Any, src: Any, reduce: Any, *, include_self: Any = True) -> Tensor: """A copy in which the elements of `src` that go to one element are reduced, together with what was there before."""
     def scatter_reduce_(self, *args: Any, **kwargs: Any) -> Tensor: """`scatter_reduce`, in place."""
     def select(self, dim: Any, index: Any) -> Tensor: """The slice of `input` at `index` along `dim`, as a view."""
+    def select_scatter(self, src: Any, dim: Any, index: Any) -> Tensor: """input with src in place of input.select(dim, index)."""
+    def sgn(self) -> Tensor: ...
+    def sgn_(self, *args: Any, **kwargs: Any) -> Tensor: """`sgn` with the result written into the tensor itself."""
     @property
     def shape(self) -> Size: """Size of each dimension."""
     def short(self) -> Tensor: """Converted to torch.int16."""
     def sigmoid(self) -> Tensor: ...
     def sigmoid_(self) -> Tensor: ...
     def sign(self) -> Tensor: ...
+    def sign_(self, *args: Any, **kwargs: Any) -> Tensor: """`sign` with the result written into the tensor itself."""
+    def signbit(self) -> Tensor: """Whether the sign is minus; -0.0 has one."""
     def sin(self) -> Tensor: ...
+    def sin_(self, *args: Any, **kwargs: Any) -> Tensor: """`sin` with the result written into the tensor itself."""
+    def sinc(self) -> Tensor: ...
+    def sinc_(self, *args: Any, **kwargs: Any) -> Tensor: """`sinc` with the result written into the tensor itself."""
     def sinh(self) -> Tensor: ...
+    def sinh_(self, *args: Any, **kwargs: Any) -> Tensor: """`sinh` with the result written into the tensor itself."""
     def size(self, dim: Any = None) -> Any: """The shape, or the size of one dimension."""
+    def slice_scatter(self, src: Any, dim: Any = 0, start: Any = None, end: Any = None, step: Any = 1) -> Tensor: """input with src in place of input[start:end:step] along `dim`."""
     def softmax(self, dim: Any, dtype: Any = None) -> Tensor: """exp(x) / sum(exp(x)) along `dim`, computed without overflow."""
     def sort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Any: """(values, indices) in rising or falling order along `dim`; equal ones keep their order, NaN counts as largest."""
     def split(self, split_size_or_sections: Any, dim: _int = 0) -> tuple[Tensor, ...]: """Views of pieces of `split_size` entries along `dim` (the last may be smaller), or of the sizes in a list."""
@@ -295,13 +469,16 @@ class Tensor:
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor: """input - alpha * other, with broadcasting."""
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor: ...
     def subtract(self, other: Any, *, alpha: Any = 1) -> Tensor: """input - alpha * other, with broadcasting."""
+    def subtract_(self, *args: Any, **kwargs: Any) -> Tensor: """`subtract` with the result written into the tensor itself."""
     def sum(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Sum over all elements or over the dimensions `dim`."""
     def sum_to_size(self, *size: Any) -> Tensor: """The sum over those dimensions in which `size` could be broadcast to input's shape."""
     def swapaxes(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
+    def swapdims(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
     def t(self) -> Tensor: """The transpose of a matrix; a vector stays as it is."""
     def take(self, index: Any) -> Tensor: """Elements of the flattened input; negative numbers count from the end. Shape: that of `index`."""
     def take_along_dim(self, indices: Any, dim: Any = None) -> Tensor: """As gather, with broadcasting of all other dimensions; dim None: of the flattened input."""
     def tan(self) -> Tensor: ...
+    def tan_(self, *args: Any, **kwargs: Any) -> Tensor: """`tan` with the result written into the tensor itself."""
     def tanh(self) -> Tensor: ...
     def tanh_(self) -> Tensor: ...
     def tensor_split(self, indices_or_sections: Any, dim: Any = 0) -> tuple[Tensor, ...]: """Views along `dim`: that many parts of nearly equal size, or the parts between the given positions."""
@@ -312,9 +489,13 @@ class Tensor:
     def trace(self) -> Tensor: """The sum of the diagonal of a matrix."""
     def transpose(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
     def tril(self, diagonal: _int = 0) -> Tensor: """The lower triangle of the last two dimensions, zeros above it."""
+    def tril_(self, *args: Any, **kwargs: Any) -> Tensor: """`tril` with the result written into the tensor itself."""
     def triu(self, diagonal: _int = 0) -> Tensor: """The upper triangle of the last two dimensions, zeros below it."""
+    def triu_(self, *args: Any, **kwargs: Any) -> Tensor: """`triu` with the result written into the tensor itself."""
     def true_divide(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
+    def true_divide_(self, *args: Any, **kwargs: Any) -> Tensor: """`true_divide` with the result written into the tensor itself."""
     def trunc(self) -> Tensor: ...
+    def trunc_(self, *args: Any, **kwargs: Any) -> Tensor: """`trunc` with the result written into the tensor itself."""
     def type(self, dtype: Any = None) -> Any: """The type's name, or the tensor converted to `dtype` (a dtype or a name such as "torch.FloatTensor")."""
     def type_as(self, other: Tensor) -> Tensor: """Converted to the type of `other`."""
     def unbind(self, dim: _int = 0) -> tuple[Tensor, ...]: """Views of all slices along `dim`."""
@@ -326,8 +507,10 @@ class Tensor:
     def var(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Variance over all elements or over the dimensions `dim`: squared deviations by n - correction (1 unless said)."""
     def view(self, *shape: Any) -> Tensor: """As reshape, but never copies; view(dtype) reads the same memory as another type of equal size."""
     def view_as(self, other: Tensor) -> Tensor: """`input` viewed with the shape of `other`."""
+    def vsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]: """Parts along the first dimension."""
     def where(self, condition: Any, other: Any) -> Any: ...
     def xlogy(self, other: Any) -> Tensor: """input * log(other), 0 where input is 0 and other is not NaN."""
+    def xlogy_(self, *args: Any, **kwargs: Any) -> Tensor: """`xlogy` with the result written into the tensor itself."""
     def zero_(self) -> Tensor: """Overwrites every element with 0."""
     def __add__(self, other: Any) -> Tensor: ...
     def __radd__(self, other: Any) -> Tensor: ...

@@ -42,11 +42,11 @@ def set_float32_matmul_precision(precision: str) -> None:
     """Remembers the setting; products are always computed in full float32 precision.
 
     Raises:
-        ValueError: not "highest", "high" or "medium".
+        RuntimeError: not "highest", "high" or "medium".
     """
     global _precision
     if precision not in ("highest", "high", "medium"):
-        raise ValueError(f"expected 'highest', 'high' or 'medium', got {precision!r}")
+        raise RuntimeError(f"[set_float32_matmul_precision] expected 'highest', 'high' or 'medium', got {precision!r}")
     _precision = precision
 
 

@@ -8,7 +8,8 @@ from ._types import device as _device
 
 __all__ = [
     "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_bf16_supported",
-    "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated", "reset_peak_memory_stats", "synchronize",
+    "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated",
+    "reset_peak_memory_stats", "synchronize",
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class _OverLast(_Affine):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         super().__init__(shape, parameters, device, dtype)
         self.normalized_shape = shape
-        self.eps = eps
+        self.eps: Any = eps
         self.elementwise_affine = elementwise_affine
 
     def extra_repr(self) -> str:
@@ -140,7 +140,7 @@ class GroupNorm(_Affine):
         super().__init__((num_channels,), {"weight": affine, "bias": affine and bias}, device, dtype)
         self.num_groups = num_groups
         self.num_channels = num_channels
-        self.eps = eps
+        self.eps: Any = eps
         self.affine = affine
 
     def forward(self, input: Tensor) -> Tensor:

@@ -251,5 +251,5 @@ arcsinh, arccosh, arctanh = asinh, acosh, atanh
 
 for _function in FUNCTIONS:
     register_method(_function.__name__, _function)
-for _name, _function in {**ALIASES, "arcsinh": asinh, "arccosh": acosh, "arctanh": atanh}.items():
-    register_method(_name, _function)
+for _name, _alias in {**ALIASES, "arcsinh": asinh, "arccosh": acosh, "arctanh": atanh}.items():
+    register_method(_name, _alias)

@@ -7,6 +7,7 @@ the index, and the valid range.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -249,8 +250,8 @@ def _extremes(
     with no_grad():
         value = input.detach().clone()
         if not include_self:
-            kind = input.dtype.numpy
-            info = np.finfo(kind) if input.is_floating_point() else np.iinfo(kind)
+            kind: Any = input.dtype.numpy
+            info: Any = np.finfo(kind) if input.is_floating_point() else np.iinfo(kind)
             value = scatter(value, dim, index, info.min if largest else info.max)
             if input.is_floating_point():
                 value = scatter(value, dim, index, -np.inf if largest else np.inf)

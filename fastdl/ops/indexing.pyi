@@ -13,11 +13,11 @@ def argsort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _b
 def diag(input: Tensor, diagonal: _int = 0) -> Tensor: """A matrix with this diagonal, or the diagonal of a matrix."""
 def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """The diagonal, as the last dimension."""
 def gather(input: Tensor, dim: _int, index: Tensor) -> Tensor: """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on. Shape: that of `index`."""
-def masked_fill(*args: Any, **kwargs: Any) -> Any: ...
-def masked_fill_(*args: Any, **kwargs: Any) -> Any: ...
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor: """A copy with `value` wherever the bool `mask` (broadcast) holds."""
+def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor: """Writes `value` wherever the bool `mask` (broadcast) holds."""
 def masked_select(input: Tensor, mask: Tensor) -> Tensor: """The elements where `mask` holds, as a vector."""
 def nonzero(input: Tensor, *, as_tuple: _bool = False) -> Any: """Indices of the elements that are not zero: (count, ndim), or one vector per dimension."""
-def scatter_add_(*args: Any, **kwargs: Any) -> Any: ...
+def scatter_add_(input: Tensor, dim: _int, index: Tensor, src: Tensor) -> Tensor: """input[index[i][j]][j] += src[i][j] for dim 0, and so on, in place; duplicates are added in the order of `src`."""
 def sort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Any: """(values, indices) in rising or falling order along `dim`; equal ones keep their order, NaN counts as largest."""
 def topk(input: Tensor, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True) -> Any: """(values, indices) of the k largest (smallest) along `dim`, in order."""
 def tril(input: Tensor, diagonal: _int = 0) -> Tensor: """The lower triangle of the last two dimensions, zeros above it."""

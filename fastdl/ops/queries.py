@@ -68,24 +68,6 @@ def are_deterministic_algorithms_enabled() -> bool:
     return True
 
 
-def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Accepted and not needed: everything is deterministic."""
-
-
-def get_float32_matmul_precision() -> str:
-    """"highest": products of float32 are computed in float32."""
-    return "highest"
-
-
-def set_float32_matmul_precision(precision: str) -> None:
-    """Accepted and not needed: "high" and "medium" allow less precision, and do not ask for it.
-
-    Raises: RuntimeError for another word.
-    """
-    if precision not in ("highest", "high", "medium"):
-        raise RuntimeError(f"[set_float32_matmul_precision] expected 'highest', 'high' or 'medium', got {precision!r}")
-
-
 for _function in (is_complex, is_signed, is_nonzero, is_same_size, get_device):
     register_method(_function.__name__, _function)
 register_method("is_cpu", property(lambda self: True, doc="True: all tensors are in the CPU's memory."))

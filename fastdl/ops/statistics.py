@@ -335,7 +335,7 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along the third dimension."""
-    return cat(list(atleast_3d(list(tensors))), 2)
+    return cat([atleast_3d(t) for t in tensors], 2)
 
 
 def _axis_split(name: str, rank: int, input: Tensor, parts: int | Sequence[int], dim: int) -> tuple[Tensor, ...]:
