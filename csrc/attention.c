@@ -204,8 +204,7 @@ static void start(plan *p, const fdl_attention_args *x) {
     p->may_mask = x->causal || x->keep || x->add;
     int64_t bytes = (x->tq + x->tk) * (x->d + x->e) * (int64_t)sizeof(real);
     p->fetch = bytes > FETCH_MIN_BYTES && bytes < FETCH_MAX_BYTES;
-    if (x->dropout > 0)
-        p->drop = (dropping){philox_schedule(x->seed), keep_with(x->dropout), x->stream, ceil_div(x->tk, PHILOX_GROUP)};
+    if (x->dropout > 0) p->drop = make_dropping(x->tk, x->dropout, x->seed, x->stream);
 }
 
 static head_mask mask_of(const fdl_attention_args *x, int64_t b, int64_t h) {
@@ -239,8 +238,11 @@ INLINE void softmax_short_strip(const plan *p, real *s, int64_t n, int64_t row, 
         if (mark) softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 1);
         else softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 0);
     }
-    if (x->dropout > 0)
-        for (int64_t i = 0; i < n; i++) drop_row(&p->drop, s + i * LANES, row + i, 0, LANES);
+    if (x->dropout > 0) {
+        drawn words;
+        words.group = -1;
+        for (int64_t i = 0; i < n; i++) drop_row(&p->drop, &words, s + i * LANES, row + i, 0, LANES);
+    }
 }
 
 /* softmax of a strip of scores, s[n][ld]; from the second block on the outputs so far are rescaled */
@@ -248,6 +250,8 @@ INLINE void softmax_strip(const plan *p, real *s, int64_t ld, int64_t n, int64_t
                           int64_t limit, const head_mask *mask, real *buffer, real *top, real *sum, real *out, int mark) {
     const fdl_attention_args *x = p->x;
     const real *add = 0;
+    drawn words;
+    words.group = -1;
     for (int64_t i = 0; i < n; i++, s += ld) {
         int64_t seen = x->causal ? min_i64(limit, query + i + 1 - first) : limit;
         if ((mask->keep || mask->add) && (i == 0 || mask->row)) add = mask_row(mask, query + i, first, limit, buffer);
@@ -255,7 +259,7 @@ INLINE void softmax_strip(const plan *p, real *s, int64_t ld, int64_t n, int64_t
         if (first && before > max) max = before;
         real base = max == -INFINITY ? 0 : max;
         real now = mark ? exp_and_sum(s, base, seen, whole_lanes(limit), 1) : exp_and_sum(s, base, seen, whole_lanes(limit), 0);
-        if (x->dropout > 0) drop_row(&p->drop, s, row + i, first, whole_lanes(limit));
+        if (x->dropout > 0) drop_row(&p->drop, &words, s, row + i, first, whole_lanes(limit));
         if (first && before != max) {
             vf factor = v_exp(v_set1(before - max));
             real *o = out + i * x->out_step[2];
@@ -468,7 +472,9 @@ static void block_rows(const plan *p, const workspace *w, const query_head *g, c
                        const vectors *k_rows, int64_t query, int64_t count, int64_t first, int64_t keys, int accumulate,
                        int careful) {
     const fdl_attention_args *x = p->x;
-    row_grad r = {.drop = x->dropout > 0 ? &p->drop : 0, .first = first, .scale = (real)x->scale};
+    drawn words;
+    words.group = -1;
+    row_grad r = {.drop = x->dropout > 0 ? &p->drop : 0, .words = &words, .first = first, .scale = (real)x->scale};
     for (int64_t i = 0; i < count; i += STRIP_BWD) {
         int64_t n = min_i64(STRIP_BWD, count - i), from = query + i, limit = keys;
         if (x->causal) limit = min_i64(limit, from + n - first);
@@ -619,11 +625,10 @@ void FDL_FN(attention_bwd)(const fdl_attention_args *args) {
 /* attention_dropout: the factors F of the two above, for those who compose attention of single operators
  *   factor  [rows, Tk]  out    1 / (1 - p) where kept, 0 elsewhere; rows: (b * H + h) * Tq + i */
 void FDL_FN(attention_dropout)(real *factor, int64_t rows, int64_t tk, double p, uint64_t seed, uint64_t stream) {
-    dropping d = {philox_schedule(seed), keep_with(p), stream, ceil_div(tk, PHILOX_GROUP)};
-    uint32_t words[PHILOX_GROUP];
+    dropping d = make_dropping(tk, p, seed, stream);
+    drawn words;
+    words.group = -1;
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t j = 0; j < tk; j += VL) {
-            if (j % PHILOX_GROUP == 0) drop_words(&d, row, j, words);
-            v_store_n(factor + row * tk + j, keep_factor(&d.rule, words + j % PHILOX_GROUP), clamp_width(tk - j));
-        }
+        for (int64_t j = 0; j < tk; j += VL)
+            v_store_n(factor + row * tk + j, keep_factor(&d.rule, drop_words(&d, &words, row, j)), clamp_width(tk - j));
 }

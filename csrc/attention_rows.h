@@ -137,24 +137,44 @@ INLINE void softmax_short(real *s, const real *const adds[VL], const int64_t lim
 
 /* Dropout -------------------------------------------------------------------------------------------------------- */
 
-/* Element j of row r is kept by word 64 (r * ceil(Tk / 64) + j / 64) + .. of the stream: lane j % 16 of the counters, word
- * j / 16 % 4 of each. Rows are numbered (b * H + h) * Tq + i. */
+/* Words of the stream come in groups of 64, word 64 g + 16 w + i of group g being word w of counter 16 g + i. A row of up
+ * to 16 (32) keys takes a quarter (half) of a group, longer ones whole groups: element j of row r is kept by word
+ * j % 64 of group r * ceil(Tk / 64) + j / 64, or for short rows by word j of their part. Rows are numbered
+ * (b * H + h) * Tq + i. */
 typedef struct dropping {
     philox_keys key;
     keep_rule rule;
     uint64_t stream;
     int64_t groups; /* of a row */
+    int sharing;    /* 1 << sharing rows are in a group */
 } dropping;
 
-INLINE void drop_words(const dropping *d, int64_t row, int64_t j, uint32_t words[PHILOX_GROUP]) {
-    philox(words, (uint64_t)(row * d->groups + j / PHILOX_GROUP) * LANES, d->stream, &d->key);
+/* the words of one group, for the rows that share it */
+typedef struct drawn {
+    uint32_t words[PHILOX_GROUP];
+    int64_t group; /* -1: none yet */
+} drawn;
+
+static dropping make_dropping(int64_t tk, double p, uint64_t seed, uint64_t stream) {
+    int sharing = tk <= PHILOX_GROUP / 4 ? 2 : tk <= PHILOX_GROUP / 2 ? 1 : 0;
+    return (dropping){philox_schedule(seed), keep_with(p), stream, ceil_div(tk, PHILOX_GROUP), sharing};
+}
+
+/* those for element j of a row and what follows it in the group */
+INLINE const uint32_t *drop_words(const dropping *d, drawn *x, int64_t row, int64_t j) {
+    int64_t group = (row >> d->sharing) * d->groups + j / PHILOX_GROUP;
+    int64_t part = row & ((1 << d->sharing) - 1);
+    if (x->group != group) {
+        philox(x->words, (uint64_t)group * LANES, d->stream, &d->key);
+        x->group = group;
+    }
+    return x->words + part * (PHILOX_GROUP >> d->sharing) + j % PHILOX_GROUP;
 }
 
 /* p *= factor for the keys [first, first + width), first a multiple of PHILOX_GROUP */
-static void drop_row(const dropping *d, real *p, int64_t row, int64_t first, int64_t width) {
-    uint32_t words[PHILOX_GROUP];
+static void drop_row(const dropping *d, drawn *x, real *p, int64_t row, int64_t first, int64_t width) {
     for (int64_t j = 0; j < width; j += PHILOX_GROUP) {
-        drop_words(d, row, first + j, words);
+        const uint32_t *words = drop_words(d, x, row, first + j);
         for (int64_t i = 0, n = min_i64(PHILOX_GROUP, width - j); i < n; i += VL)
             v_store(p + j + i, v_load(p + j + i) * keep_factor(&d->rule, words + i));
     }
@@ -167,6 +187,7 @@ typedef struct row_grad {
     const real *add;      /* of the mask, or NULL */
     real *dmask;          /* out: dS, or NULL */
     const dropping *drop; /* or NULL */
+    drawn *words;
     int64_t row, first, limit, width;
     real lse, delta, scale; /* delta = sum of dO * O */
 } row_grad;
@@ -194,10 +215,8 @@ INLINE void softmax_grad(const row_grad *g, int64_t j, const uint32_t *words, co
 
 INLINE void grad_row(const row_grad *g, const int mark) {
     int64_t j = 0, end = whole_lanes(g->limit);
-    uint32_t words[PHILOX_GROUP];
     for (; j < end; j += LANES) {
-        if (g->drop && j % PHILOX_GROUP == 0) drop_words(g->drop, g->row, g->first + j, words);
-        const uint32_t *w = g->drop ? words + j % PHILOX_GROUP : 0;
+        const uint32_t *w = g->drop ? drop_words(g->drop, g->words, g->row, g->first + j) : 0;
         if (j + LANES <= g->limit)
             UNROLL for (int k = 0; k < NV; k++) softmax_grad(g, j + k * VL, w ? w + k * VL : 0, 1, mark);
         else
