@@ -10,10 +10,10 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, contiguous,
-                        check_dims, copy_into, edge, empty_like, end_inplace, grad_enabled, is_fast, kernels, own_array,
-                        register, register_all, view_of, wants, wrap)
-from .common cimport (as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
+from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
+                        check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels,
+                        own_array, register, register_all, view_of, wants, wrap)
+from .common cimport (MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
                       to_type)
 from .indexing cimport in_range, take_dim
 
@@ -304,37 +304,80 @@ cdef int require_tensors(str op, list tensors) except -1:
     return 0
 
 
+cdef int copy_part(Tensor out, int at, npy_intp start, Tensor x) except -1:
+    """x into out from `start` on along dimension `at`; both of one type that has kernels."""
+    cdef int ndim = cnp.PyArray_NDIM(x.a), i
+    cdef int64_t item = cnp.PyArray_ITEMSIZE(x.a)
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t so[MAX_DIMS]
+    cdef int64_t sx[MAX_DIMS]
+    cdef char *to = <char *> cnp.PyArray_DATA(out.a) + start * cnp.PyArray_STRIDES(out.a)[at]
+    cdef const fdl_table *K = kernels(cnp.PyArray_TYPE(x.a))
+    for i in range(ndim):
+        shape[i] = cnp.PyArray_DIMS(x.a)[i]
+        so[i] = cnp.PyArray_STRIDES(out.a)[i] // item
+        sx[i] = cnp.PyArray_STRIDES(x.a)[i] // item
+    with nogil:
+        K.copy(to, so, cnp.PyArray_DATA(x.a), sx, shape, ndim)
+    return 0
+
+
 def cat(tensors, dim=0, *, axis=None):
     """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""
-    cdef Tensor x, out
+    cdef list inputs = list(tensors), parts
+    cdef Tensor x, out, first = None
     cdef CatBackward0 node
-    cdef int typenum, at
-    tensors = list(tensors)
-    if not tensors:
+    cdef npy_intp dims[MAX_DIMS]
+    cdef npy_intp start = 0
+    cdef int typenum, at, ndim, i
+    cdef bint agree, recorded = False
+    if not inputs:
         raise RuntimeError("[cat] expected a non-empty list of Tensors")
-    require_tensors("cat", tensors)
-    real = [x for x in tensors if not is_void(x)] or tensors[:1]
-    typenum = cnp.PyArray_TYPE((<Tensor> tensors[0]).a)
-    for x in tensors:
-        typenum = promote(typenum, cnp.PyArray_TYPE(x.a))
-    first = shape_of(real[0])
-    at = normal_dim("cat", dim if axis is None else axis, len(first))
-    if not first:
+    require_tensors("cat", inputs)
+    for x in inputs:
+        if not is_void(x):
+            first = x
+            break
+    else:
+        first = inputs[0]
+    ndim = cnp.PyArray_NDIM(first.a)
+    at = normal_dim("cat", dim if axis is None else axis, ndim)
+    if ndim == 0:
         raise RuntimeError("[cat] zero-dimensional tensors cannot be concatenated")
-    for i, x in enumerate(real):
-        other = shape_of(x)
-        if len(other) != len(first) or any([a != b for j, (a, b) in enumerate(zip(first, other)) if j != at]):
+    typenum = cnp.PyArray_TYPE((<Tensor> inputs[0]).a)
+    for i in range(ndim):
+        dims[i] = cnp.PyArray_DIMS(first.a)[i]
+    dims[at] = 0
+    parts = []
+    for number, x in enumerate(inputs):
+        if cnp.PyArray_TYPE(x.a) != typenum:
+            typenum = promote(typenum, cnp.PyArray_TYPE(x.a))
+        recorded = recorded or wants(x)
+        if ndim > 1 and is_void(x):
+            continue
+        agree = cnp.PyArray_NDIM(x.a) == ndim
+        if agree:
+            for i in range(ndim):
+                agree = agree and (i == at or cnp.PyArray_DIMS(x.a)[i] == dims[i])
+        if not agree:
             raise RuntimeError(f"[cat] sizes of tensors must match except in dimension {at}: tensor 0 has shape "
-                               f"{first}, tensor {i} has {other}")
-    tensors = [to_type(x, typenum) for x in tensors]
-    shape = first[:at] + (sum([shape_of(x)[at] for x in real]),) + first[at + 1:]
-    out = new_empty_of(shape, typenum)
-    np.concatenate([(<Tensor> x).a for x in tensors if len(first) == 1 or not is_void(x)], axis=at, out=out.a)
-    if grad_enabled() and any([wants(x) for x in tensors]):
+                               f"{shape_of(first)}, tensor {number} has {shape_of(x)}")
+        dims[at] += cnp.PyArray_DIMS(x.a)[at]
+        parts.append(x)
+    inputs = [to_type(x, typenum) for x in inputs]
+    out = empty(ndim, dims, typenum)
+    if is_fast(typenum):
+        for x in parts:
+            x = cast(x, typenum)
+            copy_part(out, at, start, x if cnp.PyArray_ISBEHAVED_RO(x.a) else cast_copy(x, typenum))
+            start += cnp.PyArray_DIMS(x.a)[at]
+    else:
+        np.concatenate([cast(x, typenum).a for x in parts], axis=at, out=out.a)
+    if recorded and grad_enabled():
         node = CatBackward0.__new__(CatBackward0)
         node.dim = at
-        node.sizes = tuple([shape_of(x)[at] if (<Tensor> x).a.ndim == len(first) else -1 for x in tensors])
-        attach(out, node, tuple([edge(x) for x in tensors]))
+        node.sizes = tuple([shape_of(x)[at] if cnp.PyArray_NDIM((<Tensor> x).a) == ndim else -1 for x in inputs])
+        attach(out, node, tuple([edge(x) for x in inputs]))
     return out
 
 
