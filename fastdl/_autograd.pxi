@@ -11,6 +11,10 @@ cdef object watcher = None      # of autograd/watch.py, while detect_anomaly or 
 cdef object hooks_module = None # autograd/hooks.py, imported with the first hook
 
 
+cdef bint is_watched() noexcept:
+    return watcher is not None
+
+
 @cython.trashcan(True)
 cdef class Node:
     def __cinit__(self):

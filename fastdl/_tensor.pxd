@@ -70,6 +70,7 @@ cdef Tensor cast(Tensor t, int typenum)          # t itself or a copy; no histor
 cdef Tensor cast_copy(Tensor t, int typenum)     # a C-contiguous copy; no history
 cdef int copy_into(Tensor out, Tensor x) except -1  # equal shapes; not recorded
 cdef ndarray own_array(object a)                 # a NumPy array or scalar copied into the allocator's memory
+cdef bint is_watched() noexcept                  # whether detect_anomaly or check_finite is on
 cdef const fdl_table *kernels(int typenum) noexcept
 cdef bint is_fast(int typenum) noexcept          # float32 or float64: has kernels
 cdef int begin_inplace(Tensor t) except -1       # raises for a leaf that requires grad

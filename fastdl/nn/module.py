@@ -10,8 +10,8 @@ from .._tensor import Tensor
 from .._types import as_dtype, device, dtype
 from ..autograd import no_grad
 from ..autograd.hooks import RemovableHandle
-from ..autograd.watch import watcher
 from . import _report
+from ._base import ModuleBase
 from .parameter import Parameter
 
 _ABSENT = object()
@@ -32,7 +32,7 @@ class IncompatibleKeys(NamedTuple):
         return repr(self)
 
 
-class Module:
+class Module(ModuleBase):
     """Base class of layers and models: subclasses create their parts in `__init__` and compute in `forward`.
 
     Example:
@@ -46,7 +46,6 @@ class Module:
 
     training: bool
     _version = 1
-    _hooked = False  # whether a hook on calls was ever registered
     # hooks that are seldom used have no dictionary before the first one
     _backward_hooks: Any = None
     _backward_pre_hooks: Any = None
@@ -71,17 +70,6 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     # calling -----------------------------------------------------------------------------------------------------
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if self._hooked or watcher.active:
-                if watcher.active:
-                    return watcher.call(self, self._call_with_hooks, args, kwargs)
-                return self._call_with_hooks(args, kwargs)
-            return self.forward(*args, **kwargs)
-        except Exception as error:
-            _report.note_module(error, self)
-            raise
 
     def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
         boundary = None
@@ -180,21 +168,6 @@ class Module:
         return RemovableHandle.add(self._hooks("_load_state_dict_post_hooks"), hook)
 
     # attributes --------------------------------------------------------------------------------------------------
-
-    def __getattr__(self, name: str) -> Any:
-        # only called when the ordinary look-up has failed; written out because every self.weight comes here
-        members = self.__dict__
-        if "_parameters" in members:
-            group = members["_parameters"]
-            if name in group:
-                return group[name]
-            group = members["_modules"]
-            if name in group:
-                return group[name]
-            group = members["_buffers"]
-            if name in group:
-                return group[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
         members = self.__dict__

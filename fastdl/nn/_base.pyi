@@ -1,0 +1,6 @@
+from typing import Any
+
+class ModuleBase:
+    _hooked: bool
+    def __getattr__(self, name: str) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
