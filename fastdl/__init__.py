@@ -374,7 +374,7 @@ e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 trapz, row_stack, ger = trapezoid, vstack, outer
 
 if TYPE_CHECKING:
-    from . import backends, cuda, datasets, models, nn, optim, serialization, text, utils
+    from . import backends, cuda, datasets, metrics, models, nn, optim, serialization, text, utils, vis
     from ._as_torch import as_torch
     from ._interchange import from_dlpack
     from ._summary import summary
@@ -389,8 +389,8 @@ if TYPE_CHECKING:
     from .serialization import load, save
 
 # Loaded at first use, so that `import fastdl` stays quick.
-_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "models", "nn", "optim", "serialization",
-            "text", "utils")
+_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "metrics", "models", "nn", "optim",
+            "serialization", "text", "utils", "vis")
 _METHODS = ("adjoint", "masked_fill", "split_with_sizes")  # functions, too; and so are the in-place methods
 _FUNCTIONS = {
     "as_torch": "_as_torch",

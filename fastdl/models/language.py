@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import fastdl
 from fastdl import nn
+from fastdl.metrics import perplexity as perplexity
 from fastdl.text import Vocab
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -70,11 +70,3 @@ def detach(state: Any) -> Any:
 def predict(prefix: str, count: int, model: LanguageModel, vocab: Vocab) -> str:
     """The prefix and the `count` characters that the model puts after it."""
     return prefix + "".join(vocab.to_tokens(model.generate(vocab[list(prefix)], count)))
-
-
-def perplexity(mean_loss: float) -> float:
-    """exp of the mean cross-entropy: how many tokens the model hesitates between."""
-    try:
-        return math.exp(mean_loss)
-    except OverflowError:
-        return math.inf
