@@ -277,6 +277,8 @@ class Animator:
         if self._draws and self.ys:
             self.draw()
         for bar in self._bars:
+            bar.clear()  # where it stood below other bars; close() writes it at the cursor
+        for bar in self._bars:
             bar.close()
         self._bars, self._draws = [], False
 
