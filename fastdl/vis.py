@@ -177,7 +177,7 @@ def trajectory(f: Callable[[Any, Any], Any], points: Any, path: str | os.PathLik
     surface = np.asarray(f(x1, x2), dtype=np.float64)
     # equal numbers of points between two contours: lines stay apart on flat and on steep surfaces
     levels = np.unique(np.quantile(surface[np.isfinite(surface)], np.linspace(0.02, 0.98, 13)))
-    cols = min(len(ways), 4)
+    cols = 3 if len(ways) % 3 == 0 else min(len(ways), 4)
     rows = math.ceil(len(ways) / cols)
     figure, grid = panels(rows, cols, figsize=(3.1 * cols + 0.6, 2.7 * rows + 0.3))
     for axes in grid.flat[len(ways):]:

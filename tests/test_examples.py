@@ -1,0 +1,69 @@
+"""Every program in examples/ as a user runs it: --help, a --quick run into a folder, a folder that cannot be made.
+
+A new example joins by being there. Its data must not come from the network: small stand-ins lie in FASTDL_DATA here. An
+example that needs data or packages which are absent ends with status 3 and a line that says so: its test is skipped.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process import PACKAGES, ROOT, SANITIZED
+from tests.test_images import write_set
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+CPU_SECONDS = 8
+ABSENT = 3
+RHYME = "Twinkle, twinkle, little star, how I wonder what you are!\nUp above the world so high...\n"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """What FASTDL_DATA names: stand-ins for the data sets, in their formats."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "timemachine.txt").write_text(RHYME * 60)
+    write_set(folder / "fashion-mnist", count=600)
+    return folder
+
+
+def start(example: Path, folder: Path, data: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # refused at once
+    environment = {**os.environ, **offline, "FASTDL_DATA": str(data), "XDG_CACHE_HOME": str(folder / "cache"),
+                   "PYTHONPATH": PACKAGES, "FASTDL_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, str(example), *map(str, arguments)], env=environment, cwd=folder,
+                          capture_output=True, text=True, timeout=240)
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_a_quick_run(example: Path, tmp_path: Path, data: Path):
+    before = cpu_seconds()
+    done = start(example, tmp_path, data, "--quick", "--seed", 1, "--out", "pictures")
+    if done.returncode == ABSENT:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
+    assert done.stdout.strip()
+    assert {p.name for p in tmp_path.iterdir()} <= {"pictures", "cache"}
+    if not SANITIZED:
+        assert cpu_seconds() - before < CPU_SECONDS
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_help_and_bad_input(example: Path, tmp_path: Path, data: Path):
+    text = start(example, tmp_path, data, "--help").stdout
+    assert all(option in text for option in ("--quick", "--seed", "--out"))
+    assert start(example, tmp_path, data, "--seed", "seven").returncode == 2
+    (tmp_path / "file").write_text("")
+    done = start(example, tmp_path, data, "--quick", "--out", "file")
+    if done.returncode != ABSENT:
+        assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert done.stderr.startswith(f"{example.stem}: error: ") and "file" in done.stderr
