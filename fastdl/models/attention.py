@@ -135,7 +135,8 @@ class CachedAttention(nn.MultiheadAttention):
         if lengths is not None:
             inside = valid_mask(lengths, steps)[:, None, None]
             keep = inside if keep is None else keep & inside
-        return self._attend(*self._heads(qkv, 3), keep, None)
+        queries, keys, values = self._heads(qkv, 3)
+        return self._attend(queries, keys, values, keep, None)
 
     def next_steps(self, x: Any, cache: tuple[Any, Any] | None) -> tuple[Any, tuple[Any, Any]]:
         """Causal self-attention of the next steps x (N, T, E) over those in the cache and themselves; and the cache
