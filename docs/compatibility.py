@@ -22,7 +22,8 @@ DIFFERENCES = {
     "numbers": "Results do not depend on the number of threads and are the same bits on AVX2, AVX-512 and NEON; they "
                "differ from PyTorch's by rounding. Random numbers are other ones.",
     "device": "Only the CPU: `device('cuda')` raises RuntimeError, `cuda.is_available()` is False.",
-    "dtypes": "bool, uint8, int8 to int64, float16, float32, float64; no bfloat16, complex or quantized types.",
+    "dtypes": "bool, uint8, int8 to int64, float16, bfloat16 (both stored, computed in float32), float32, float64; "
+    "no complex or quantized types.",
     "torch.amp": "Switched off, as in PyTorch without a GPU; autocast for the CPU raises unless `enabled=False`.",
     "torch.jit.script": "Gives back the function or module that it got.",
     "torch.cuda": "Only the questions whether there is a device, and seeds, which do nothing.",

@@ -19,6 +19,7 @@ from ._tensor import Tensor, from_numpy, is_tensor
 from ._types import (
     Size,
     as_dtype,
+    bfloat16,
     device,
     dtype,
     finfo,

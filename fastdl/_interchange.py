@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from ._tensor import Tensor, from_numpy
+from ._types import bfloat16
 
 __all__ = ["foreign_array", "from_dlpack", "to_dlpack"]
 
@@ -33,6 +35,9 @@ def foreign_array(data: Any) -> np.ndarray:
     if getattr(data, "requires_grad", False):
         data = data.detach()
     try:
+        if str(getattr(data, "dtype", "")) == "torch.bfloat16":  # NumPy's DLPack lacks it; PyTorch views it as int16
+            data = data.view(sys.modules[type(data).__module__.partition(".")[0]].int16)
+            return np.from_dlpack(data).view(bfloat16.numpy)
         return np.from_dlpack(data)
     except (BufferError, RuntimeError) as error:
         what = f"{type(data).__module__}.{type(data).__qualname__}"

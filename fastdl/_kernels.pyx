@@ -8,6 +8,8 @@ cimport cython
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF
 
+import numpy as np
+
 cdef extern from "fastdl.h" nogil:
     ctypedef struct fdl_isa_info:
         const char *name
@@ -41,6 +43,8 @@ cdef extern from "numpy/arrayobject.h":
                                 void *data, int flags, object obj)
 
 cnp.import_array()
+
+include "_bfloat16.pxi"
 
 
 # ISA --------------------------------------------------------------------------------------------------------------

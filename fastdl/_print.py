@@ -108,7 +108,7 @@ def _prefix(t) -> str:
 
 def tensor_repr(t) -> str:
     """What repr(t) gives."""
-    a = t.detach().numpy()
+    a = t._array
     indent = len("tensor(")
     notes = []
     if a.size == 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import pickletools
-import warnings
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
@@ -64,16 +63,13 @@ class _Typed:
 
 
 def _elements(data: Any, name: str) -> np.ndarray:
-    if name == "bfloat16":
-        # the upper half of a float32
-        return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
     if name == "bool":
         return np.frombuffer(data, np.uint8) != 0
     return np.frombuffer(data, _TYPES[name].numpy)
 
 
 def _itemsize(name: str) -> int:
-    return 2 if name == "bfloat16" else _TYPES[name].itemsize if name else 1
+    return _TYPES[name].itemsize if name else 1
 
 
 # What globals stand for -------------------------------------------------------------------------------------------
@@ -112,7 +108,7 @@ class _Later:
             raise BadFile(f"holds a tensor with {len(self.shape)} dimensions; at most 32 can be loaded")
         if 0 in self.shape:
             return tensor_from(np.empty(self.shape, _elements(b"", self.name).dtype))
-        base = self.source.storage.elements(self.name).numpy()
+        base = self.source.storage.elements(self.name)._array
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride))
         if last >= base.size:
             raise BadFile(f"has a damaged tensor: it reaches element {last} of a storage of {base.size}")
@@ -255,7 +251,7 @@ def _global(module: str, name: str) -> Any:
         return _Global(full, value=_STORAGES[name])
     if module == "torch" and name in _TYPES:
         return _TYPES[name]
-    if module == "torch" and name in ("bfloat16", "uint16", "uint32", "uint64", "complex64", "complex128"):
+    if module == "torch" and name in ("uint16", "uint32", "uint64", "complex64", "complex128"):
         return _Global(full)
     if module in ("torch", "torch.storage") and name.endswith("Storage"):
         raise BadFile(f"holds tensors of {full}, a type that fastdl does not have")
@@ -410,11 +406,8 @@ class _Finish:
             raise BadFile("has a tensor or an object as the key of a dictionary")
 
 
-def _finish(obj: Any, used: set[str]) -> Any:
-    result = _Finish()(obj)
-    if "bfloat16" in used:
-        warnings.warn("the file holds bfloat16 tensors; they were loaded as float32", stacklevel=5)
-    return result
+def _finish(obj: Any) -> Any:
+    return _Finish()(obj)
 
 
 def _persistent_id(key: Any) -> tuple[str, str, int]:
@@ -458,11 +451,9 @@ def _read_zip(file: IO[bytes], size: int) -> Any:
     if root + "byteorder" in members and read("byteorder") != b"little":
         raise BadFile("was written on a big-endian machine; only little-endian files are read")
     storages: dict[str, _Storage] = {}
-    used: set[str] = set()
 
     def persistent(key: Any) -> _Typed:
         kind, name, count = _persistent_id(key)
-        used.add(kind)
         found = storages.get(name)
         if found is None:
             found = storages[name] = _Storage(count * _itemsize(kind))
@@ -472,7 +463,7 @@ def _read_zip(file: IO[bytes], size: int) -> Any:
             raise BadFile(f"has {len(found.bytes)} bytes in its part 'data/{name}', where {expected} are expected")
         return _Typed(found, kind)
 
-    return _finish(_unpickle(io.BytesIO(read("data.pkl")), size, persistent), used)
+    return _finish(_unpickle(io.BytesIO(read("data.pkl")), size, persistent))
 
 
 # Before PyTorch 1.6 -----------------------------------------------------------------------------------------------
@@ -480,7 +471,6 @@ def _read_zip(file: IO[bytes], size: int) -> Any:
 
 def _read_legacy(file: IO[bytes], size: int) -> Any:
     storages: dict[str, _Storage] = {}
-    used: set[str] = set()
     total = 0
 
     def nothing(key: Any) -> None:
@@ -490,7 +480,6 @@ def _read_legacy(file: IO[bytes], size: int) -> Any:
         nonlocal total
         kind, name, count = _persistent_id(key)
         _check(len(key) < 6 or key[5] is None, "reference to a storage: views of storages")
-        used.add(kind)
         nbytes = count * _itemsize(kind)
         if name not in storages:
             total += nbytes
@@ -518,7 +507,7 @@ def _read_legacy(file: IO[bytes], size: int) -> Any:
         if len(storage.bytes) != storage.nbytes:
             missing = storage.nbytes - len(storage.bytes)
             raise BadFile(f"is truncated: at least {missing} bytes are missing")
-    return _finish(obj, used)
+    return _finish(obj)
 
 
 def read(file: IO[bytes], size: int) -> Any:

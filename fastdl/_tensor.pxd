@@ -73,6 +73,7 @@ cdef ndarray own_array(object a)                 # a NumPy array or scalar copie
 cdef bint is_watched() noexcept                  # whether detect_anomaly or check_finite is on
 cdef const fdl_table *kernels(int typenum) noexcept
 cdef bint is_fast(int typenum) noexcept          # float32 or float64: has kernels
+cdef bint is_half(int typenum) noexcept                            # float16 and bfloat16: computed in float32
 cdef int begin_inplace(Tensor t) except -1       # raises for a leaf that requires grad
 cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges)  # bumps the version, rewrites history
 cdef void bump(Tensor t, str op) noexcept

@@ -39,6 +39,8 @@ class Tensor:
     @property
     def T(self) -> Tensor: """A view with all dimensions in reverse order."""
     @property
+    def _array(self) -> Any: ...
+    @property
     def _base(self) -> Any: ...
     @staticmethod
     def _make_subclass(cls: Any, data: Tensor, require_grad: _bool = False) -> Any: ...
@@ -108,6 +110,7 @@ class Tensor:
     def baddbmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`baddbmm` with the result written into the tensor itself."""
     def bernoulli(self, p: Any = None, *, generator: Any = None) -> Tensor: """1 with the probability that `input` holds (or p), else 0; the type is input's. Not differentiable."""
     def bernoulli_(self, p: Any = ..., *, generator: Any = None) -> Tensor: """Fills the tensor with 1 with probability p, a number or a tensor, else 0."""
+    def bfloat16(self) -> Tensor: """Converted to torch.bfloat16."""
     def bincount(self, weights: Any = None, minlength: Any = 0) -> Tensor: """How often each whole number from 0 on occurs in a 1-d tensor, or the sum of its weights."""
     def bitwise_and(self, other: Any) -> Tensor: ...
     def bitwise_and_(self, *args: Any, **kwargs: Any) -> Tensor: """`bitwise_and` with the result written into the tensor itself."""

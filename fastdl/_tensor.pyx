@@ -28,6 +28,7 @@ cdef extern from *:
     }
     """
     int fdl_grad_off
+    int NPY_USERDEF
     Py_ssize_t FDL_REFCNT(void *o)  # not object: passing an attribute would add a reference
     int fdl_register(type t, object name, object value) except -1
 
@@ -54,6 +55,10 @@ cdef const fdl_table *kernels(int typenum) noexcept:
 
 cdef bint is_fast(int typenum) noexcept:
     return typenum == cnp.NPY_FLOAT32 or typenum == cnp.NPY_FLOAT64
+
+
+cdef bint is_half(int typenum) noexcept:
+    return typenum == cnp.NPY_FLOAT16 or typenum >= NPY_USERDEF  # bfloat16 is the one such type that tensors have
 
 
 cdef int check_dims(int ndim) except -1:
@@ -125,6 +130,8 @@ cdef int copy_into(Tensor out, Tensor x) except -1:
     cdef int64_t so[32]
     cdef int64_t sx[32]
     if not is_fast(typenum) or cnp.PyArray_TYPE(x.a) != typenum or ndim > 32 or not cnp.PyArray_ISBEHAVED_RO(x.a):
+        if is_half(typenum) and is_half(cnp.PyArray_TYPE(x.a)) and cnp.PyArray_TYPE(x.a) != typenum:
+            x = cast_copy(x, cnp.NPY_FLOAT32)  # there is no direct way
         cnp.PyArray_CopyInto(out.a, x.a)
         return 0
     for i in range(ndim):
@@ -178,6 +185,7 @@ def tensor_from(data, dtype=None):
     if dtype is not None:
         wanted = as_dtype(dtype).numpy
         if array.dtype != wanted:
+            array = (array.astype(np.float32) if array.dtype.num != cnp.NPY_FLOAT32 and array.dtype.itemsize == 2 else array)
             array = array.astype(wanted)
     elif array.dtype.num not in DTYPE_OF:
         raise TypeError(f"[tensor] cannot make a tensor of {array.dtype} values; there are "
@@ -193,7 +201,7 @@ def sequence_array(data, bint full_precision=False):
         array = np.array(data)
     except ValueError as error:
         raise ValueError(f"[tensor] expected sequences of equal length at each depth: {error}") from None
-    if array.dtype.kind == "f" and array.dtype != np.float16 and not full_precision and not holds_numpy(data):
+    if array.dtype.kind == "f" and array.dtype.itemsize > 2 and not full_precision and not holds_numpy(data):
         array = array.astype(get_default_dtype().numpy)
     elif array.size == 0 and not isinstance(data, ndarray):
         array = array.astype(get_default_dtype().numpy)
@@ -430,8 +438,15 @@ cdef class Tensor:
         """A NumPy array that shares this tensor's memory."""
         if wants(self) and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if cnp.PyArray_TYPE(self.a) >= NPY_USERDEF:
+            raise TypeError("Got unsupported ScalarType BFloat16")
         self.storage.exposed = True
         return self.a.view()
+
+    @property
+    def _array(self):
+        """numpy() of any type, with history or not, for this package's own reading."""
+        return self.a
 
     def __array__(self, dtype=None, copy=None):
         array = self.numpy()
@@ -454,7 +469,7 @@ cdef class Tensor:
         if wants(self):
             raise BufferError("a tensor that requires grad has no buffer; use tensor.detach()")
         self.storage.exposed = True
-        PyObject_GetBuffer(self.a, buffer, flags)
+        PyObject_GetBuffer(self.numpy(), buffer, flags)
 
     def __dlpack__(self, **kwargs):
         """A DLPack capsule that shares this tensor's memory."""

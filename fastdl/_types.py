@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from . import _kernels
+
 
 class dtype:
     """Element type of a tensor. One object per type: compare with `is` or `==`."""
@@ -34,6 +36,7 @@ class dtype:
 float32 = dtype("float32", np.float32)
 float64 = dtype("float64", np.float64)
 float16 = dtype("float16", np.float16)
+bfloat16 = dtype("bfloat16", _kernels.bfloat16)
 int64 = dtype("int64", np.int64)
 int32 = dtype("int32", np.int32)
 int16 = dtype("int16", np.int16)
@@ -41,7 +44,7 @@ int8 = dtype("int8", np.int8)
 uint8 = dtype("uint8", np.uint8)
 bool_ = dtype("bool", np.bool_)
 
-DTYPES = (float32, float64, float16, int64, int32, int16, int8, uint8, bool_)
+DTYPES = (float32, float64, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
 BY_NUM = {d.numpy.num: d for d in DTYPES}
 BY_NUM[np.dtype(np.longlong).num] = int64  # NumPy has two 64-bit integers on Linux
 
@@ -147,6 +150,11 @@ class finfo:
     """Limits of a floating-point type: `bits`, `eps`, `max`, `min`, `tiny`, `resolution`."""
 
     def __init__(self, d: dtype | None = None):
+        if d is bfloat16:
+            self.bits, self.dtype, self.max, self.resolution = 16, "bfloat16", 2.0**128 - 2.0**120, 0.01
+            self.eps, self.min, self.tiny = 2.0**-7, -self.max, 2.0**-126
+            self.smallest_normal = self.tiny
+            return
         info = np.finfo((d or _default).numpy)
         self.bits, self.dtype = info.bits, str(info.dtype)
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)

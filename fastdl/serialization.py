@@ -37,9 +37,9 @@ CHUNK = 1 << 22  # bytes read at a time for the checksum
 _MARK = b'{"fastdl":"{\\"version\\":' + str(VERSION).encode() + b',\\"crc32\\":\\"'
 _NO_CRC = "00000000"
 
-_SAFETENSORS_TYPES = {
+_SAFETENSORS_TYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
-    "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+    "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_, "BF16": _types.bfloat16.numpy,
 }  # fmt: skip
 
 
@@ -190,7 +190,7 @@ class _Encoder:
         if kind is float:
             return obj if math.isfinite(obj) else {"$": "float", "v": repr(obj)}
         if isinstance(obj, Tensor):
-            return self.array("parameter" if isinstance(obj, Parameter) else "tensor", obj.detach().numpy(), obj)
+            return self.array("parameter" if isinstance(obj, Parameter) else "tensor", obj._array, obj)
         if isinstance(obj, (np.ndarray, np.generic)):
             if np.asarray(obj).dtype.num not in _types.BY_NUM:
                 raise TypeError(f"[save] cannot save {self.where()}: a NumPy array of the type {obj.dtype}")
@@ -342,7 +342,7 @@ def load(
 ) -> Any:
     """Reads what `save` wrote. Nothing in a file is executed; the whole file is checked before anything is returned.
 
-    Files of torch.save are read too, if they hold data only: tensors (bfloat16 becomes float32), NumPy arrays, numbers,
+    Files of torch.save are read too, if they hold data only: tensors NumPy arrays, numbers,
     strings and containers of them, such as state dicts.
 
     Args:
@@ -404,6 +404,9 @@ def _read_open(name: Any, file: IO[bytes], size: int, data: Any, with_structure:
         if entry["dtype"] not in _SAFETENSORS_TYPES:
             raise fail(f"holds the tensor {key!r} of the type {entry['dtype']}, which fastdl does not have")
     try:
+        if data is None and any(entry["dtype"] == "BF16" for entry in header.values()):  # the library has no NumPy type
+            file.seek(0)
+            data = file.read()
         tensors = _read_tensors(name, data)
     except MemoryError:
         raise
@@ -504,9 +507,12 @@ def _read_tensors(path: Any, data: Any) -> dict[str, Tensor]:
 
         with safetensors.safe_open(path, "np") as file:
             return {name: tensor_from(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    import safetensors.numpy
+    import safetensors
 
-    return {name: tensor_from(array) for name, array in safetensors.numpy.load(bytes(data)).items()}
+    def array(entry: dict) -> np.ndarray:
+        return np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
+
+    return {name: tensor_from(array(entry)) for name, entry in safetensors.deserialize(bytes(data))}
 
 
 def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -541,7 +547,7 @@ def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _decode_array(kind: str, entry: dict, tensors: dict[str, Tensor]) -> Any:
-    array = tensors[entry["t"]].numpy()
+    array = tensors[entry["t"]]._array
     if "offset" in entry:
         array = _view(array, entry["offset"], entry["shape"], entry["stride"])
     if kind == "scalar":

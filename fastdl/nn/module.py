@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .._tensor import Tensor
 from .._types import as_dtype, device, dtype
+from .._types import bfloat16 as BFLOAT16
 from ..autograd import no_grad
 from ..autograd.hooks import RemovableHandle
 from . import _report
@@ -475,6 +476,10 @@ class Module(ModuleBase):
     def half(self) -> Module:
         """Casts floating-point members to float16, for storage: no layer computes in float16."""
         return self._cast(as_dtype("float16"))
+
+    def bfloat16(self) -> Module:
+        """Casts floating-point members to bfloat16, for storage: no layer computes in bfloat16."""
+        return self._cast(BFLOAT16)
 
     def cpu(self) -> Module:
         """Returns the module: it is on the CPU."""

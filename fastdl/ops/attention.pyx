@@ -16,7 +16,7 @@ from .random import next_stream
 from .shape import repeat_interleave, stack
 
 from .._kernels cimport Scratch, fdl_attention_args, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, cast_copy, contiguous, edge, empty, grad_enabled, is_fast, kernels, wants, wrap)
+from .._tensor cimport (Node, Tensor, attach, cast_copy, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, strided, strides_for, sum_to, to_type
 from .matmul cimport matmul_
 
@@ -329,7 +329,7 @@ cdef Tensor take_mask(ScaledDotProductAttentionBackward0 node, str op, Tensor ma
     """Sets the node's mask; returns it in its final type, recorded."""
     cdef tuple own = shape_of(mask)
     cdef int kind = cnp.PyArray_TYPE(mask.a), lead = <int> (len(shape) - len(own)), i
-    if kind != cnp.NPY_BOOL and kind != typenum and kind not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
+    if kind != cnp.NPY_BOOL and kind != typenum and not is_fast(kind) and not is_half(kind):
         raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got "
                            f"attn_mask.dtype: {mask.dtype}")
     for i in range(len(own)):
@@ -377,7 +377,7 @@ cdef Tensor attend(Tensor query, Tensor key, Tensor value, Tensor mask, double d
         raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
                            f"{n}, key.dim: {cnp.PyArray_NDIM(key.a)} and value.dim: {cnp.PyArray_NDIM(value.a)} instead.")
     if not is_fast(typenum):
-        if typenum != cnp.NPY_FLOAT16:
+        if not is_half(typenum):
             raise RuntimeError(f"[scaled_dot_product_attention] expected floating-point tensors, got {query.dtype}")
         out = attend(to_type(query, cnp.NPY_FLOAT32), to_type(key, cnp.NPY_FLOAT32), to_type(value, cnp.NPY_FLOAT32), mask,
                      dropout_p, is_causal, scale, enable_gqa, lengths)

@@ -14,7 +14,7 @@ from numpy cimport npy_intp
 from .expression import build, differentiated, evaluated, program, symbol
 
 from .._kernels cimport *
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels, wants)
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels, wants)
 from .common cimport (GIL_ELEMS, MAX_DIMS, broadcast, expand_to, result_type, same_shape, shape_of, sum_to, to_float,
                       to_type)
 from .elementwise cimport scaled
@@ -292,7 +292,7 @@ cdef Tensor converted(Chain chain, int reduction, tuple inputs, double p, double
         typenum = result_type(x, t)
         x = to_type(x, typenum)
     typenum = cnp.PyArray_TYPE(to_float(x).a)
-    if typenum != cnp.NPY_FLOAT16:
+    if not is_half(typenum):
         return again(chain, reduction, [to_type(t, typenum) for t in inputs], p, q)
     out = again(chain, reduction, [to_type(t, cnp.NPY_FLOAT32) for t in inputs], p, q)
     return None if out is None else to_type(out, typenum)

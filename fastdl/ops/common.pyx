@@ -11,7 +11,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
                         own_array, register, view_of, wants, wrap)
 
 cdef extern from "numpy/arrayobject.h":
@@ -37,7 +37,7 @@ cdef int category(int typenum) noexcept:
     """0 bool, 1 integer, 2 floating point."""
     if typenum == cnp.NPY_BOOL:
         return 0
-    return 2 if typenum in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16) else 1
+    return 2 if is_fast(typenum) or is_half(typenum) else 1
 
 
 cdef int promote(int a, int b) except -1:
@@ -45,6 +45,10 @@ cdef int promote(int a, int b) except -1:
         return a
     if category(a) != category(b):
         return a if category(a) > category(b) else b
+    if is_half(a) and is_half(b):
+        return cnp.NPY_FLOAT32
+    if is_half(a) or is_half(b):
+        return b if is_half(a) else a
     return (<cnp.dtype> np.promote_types(cnp.PyArray_DescrFromType(a), cnp.PyArray_DescrFromType(b))).num
 
 

@@ -384,7 +384,7 @@ def _running(op: str, input: Tensor, dim: int, better: np.ufunc) -> tuple[Tensor
     at = _dim(op, dim, input.ndim)
     if input.ndim == 0:
         return input.clone(), zeros((), dtype=int64)
-    values = np.moveaxis(input.detach().numpy(), at, -1)
+    values = np.moveaxis(input._array, at, -1)
     best = better.accumulate(values, axis=-1)
     new = (values == best) | (values != values) if values.dtype.kind == "f" else values == best
     index = np.maximum.accumulate(np.where(new, np.arange(values.shape[-1]), 0), axis=-1)
@@ -431,7 +431,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     x = reshape(input, -1) if input.ndim == 0 else input
     if x.shape[at] == 0:
         raise IndexError(f"[median] dim: expected one with elements, got dim {dim} of shape {input.shape}")
-    a = x.detach().numpy()
+    a = x._array
     half = (a.shape[at] - 1) // 2
     middle = np.take(np.argpartition(a, half, at), [half], at)
     if a.dtype.kind == "f":
@@ -495,7 +495,7 @@ def quantile(
         raise RuntimeError(f"[quantile] input: expected a floating-point tensor, got {input.dtype}")
     if input.numel() == 0:
         raise RuntimeError("[quantile] input tensor must be non-empty")
-    points = (q.detach().numpy() if isinstance(q, Tensor) else np.asarray(q)).astype(np.float64)
+    points = (q._array if isinstance(q, Tensor) else np.asarray(q)).astype(np.float64)
     if points.ndim > 1 or not ((points >= 0) & (points <= 1)).all():
         raise ValueError(f"[quantile] q: expected numbers in [0, 1], got {q}")
     at = 0 if dim is None else _dim("quantile", dim, input.ndim)
@@ -518,7 +518,7 @@ def quantile(
 
 def argwhere(input: Tensor) -> Tensor:
     """The positions of the elements that are not 0, a row each."""
-    return _own(np.argwhere(input.detach().numpy()).astype(np.int64))
+    return _own(np.argwhere(input._array).astype(np.int64))
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
@@ -528,7 +528,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
                            f"{input.dtype}")
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError(f"[bincount] weights: expected shape {tuple(input.shape)}, got {tuple(weights.shape)}")
-    counts = np.bincount(input.numpy(), None if weights is None else weights.detach().numpy(), minlength)
+    counts = np.bincount(input.numpy(), None if weights is None else weights._array, minlength)
     if weights is None:
         return _own(counts.astype(np.int64))
     return _own(counts.astype(weights.dtype.numpy if weights.is_floating_point() else np.float64))
@@ -538,7 +538,7 @@ def isin(
     elements: Tensor | float, test_elements: Tensor | float, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
     """Which elements are among `test_elements`."""
-    one, many = (x.detach().numpy() if isinstance(x, Tensor) else x for x in (elements, test_elements))
+    one, many = (x._array if isinstance(x, Tensor) else x for x in (elements, test_elements))
     return _own(np.asarray(np.isin(one, many, assume_unique=assume_unique, invert=invert)))
 
 
@@ -558,8 +558,8 @@ def searchsorted(
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"[searchsorted] side: expected 'left' or 'right', in accordance with right={right}, got "
                            f"{side!r}")
-    values = input.detach().numpy() if isinstance(input, Tensor) else np.asarray(input)
-    rows = sorted_sequence.detach().numpy()
+    values = input._array if isinstance(input, Tensor) else np.asarray(input)
+    rows = sorted_sequence._array
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter.numpy(), -1)
     where_: Literal["left", "right"] = "right" if right or side == "right" else "left"
@@ -586,7 +586,7 @@ def unique(
     dim: int | None = None,
 ):
     """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
-    found = np.unique(input.detach().numpy(), return_inverse=True, return_counts=True, axis=dim)
+    found = np.unique(input._array, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
     shape = tuple(input.shape) if dim is None else (-1,)
     return _unique_result(values, inverse.reshape(shape), counts, return_inverse, return_counts)
@@ -596,7 +596,7 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ):
     """As unique, but only neighbours that are equal become one; nothing is sorted."""
-    x = input.detach().numpy()
+    x = input._array
     rows = x.reshape(-1, 1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
     new = np.ones(len(rows), bool)
     new[1:] = (rows[1:] != rows[:-1]).any(1)

@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
 from .._kernels cimport Scratch, fdl_conv_args, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels, wants)
-from .common cimport shape_of, sum_to
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, wants)
+from .common cimport shape_of, sum_to, to_type
 
 cnp.import_array()
 
@@ -165,6 +165,10 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
     cdef int64_t kernel[2]
     cdef int64_t out[2]
     cdef int i
+    if is_half(cnp.PyArray_TYPE(input.a)) and cnp.PyArray_TYPE(weight.a) == cnp.PyArray_TYPE(input.a):
+        return to_type(convolution(op, dims, to_type(input, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
+                                   None if bias is None else to_type(bias, cnp.NPY_FLOAT32), stride, padding, dilation,
+                                   groups), cnp.PyArray_TYPE(input.a))
     check_operands(op, input, weight, bias, dims)
     numbers(op, "stride", stride, dims, 1, steps)
     numbers(op, "dilation", dilation, dims, 1, gaps)
@@ -222,6 +226,10 @@ cdef Tensor transposed(str op, int dims, Tensor input, Tensor weight, Tensor bia
     cdef int64_t out[2]
     cdef int i
     cdef Tensor y
+    if is_half(cnp.PyArray_TYPE(input.a)) and cnp.PyArray_TYPE(weight.a) == cnp.PyArray_TYPE(input.a):
+        return to_type(convolution(op, dims, to_type(input, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
+                                   None if bias is None else to_type(bias, cnp.NPY_FLOAT32), stride, padding, dilation,
+                                   groups), cnp.PyArray_TYPE(input.a))
     check_operands(op, input, weight, bias, dims)
     numbers(op, "stride", stride, dims, 1, steps)
     numbers(op, "padding", padding, dims, 0, pads)

@@ -132,7 +132,7 @@ def copysign(input: Tensor, other: Tensor | float) -> Tensor:
 
 def signbit(input: Tensor) -> Tensor:
     """Whether the sign is minus; -0.0 has one."""
-    x = input.detach().numpy()
+    x = input._array
     return from_numpy(np.asarray(np.signbit(x) if x.dtype.kind == "f" else x < 0))
 
 
@@ -143,13 +143,13 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
-    x = input.detach().numpy()
-    return from_numpy(np.where(x == 0, values.detach().numpy(), (x > 0).astype(x.dtype)))
+    x = input._array
+    return from_numpy(np.where(x == 0, values._array, (x > 0).astype(x.dtype)))
 
 
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
     """The next floating-point number after input towards other; not differentiable."""
-    return from_numpy(np.asarray(np.nextafter(input.detach().numpy(), other.detach().numpy())))
+    return from_numpy(np.asarray(np.nextafter(input._array, other._array)))
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:

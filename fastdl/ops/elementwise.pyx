@@ -11,7 +11,7 @@ from .derivatives import DERIVATIVES
 
 from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, cast_copy, contiguous, edge, empty,
-                        empty_like, end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register,
+                        empty_like, end_inplace, grad_enabled, is_fast, is_half, kernels, operators, own_array, register,
                         register_all, wants, wrap)
 from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, result_type,
                       result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
@@ -95,9 +95,9 @@ cdef Tensor binary(int op, object a, object b, double alpha):
     typenum = cnp.PyArray_TYPE(x.a)
     if typenum != cnp.PyArray_TYPE(y.a) or not is_fast(typenum):
         typenum = result_type(x, y)
-        if (op == FDL_DIV or op == FDL_ATAN2) and typenum not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16):
+        if (op == FDL_DIV or op == FDL_ATAN2) and category(typenum) != 2:
             typenum = default_float()
-        if typenum == cnp.NPY_FLOAT16:  # computed and recorded in float32
+        if is_half(typenum):  # computed and recorded in float32
             return to_type(binary(op, to_type(x, cnp.NPY_FLOAT32), to_type(y, cnp.NPY_FLOAT32), alpha), typenum)
         x, y = to_type(x, typenum), to_type(y, typenum)
         if not is_fast(typenum):
@@ -124,9 +124,9 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
     cdef ScalarBackward node
     if not is_fast(typenum):
         result = result_type_scalar(x, number)
-        if op in (FDL_DIV, FDL_RDIV) and result not in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
+        if op in (FDL_DIV, FDL_RDIV) and category(result) != 2:
             result = default_float()
-        if result == cnp.NPY_FLOAT16:
+        if is_half(result):
             return to_type(binary_scalar(op, to_type(x, cnp.NPY_FLOAT32), number, alpha), result)
         x = to_type(x, result)
         if not is_fast(result):
@@ -557,8 +557,8 @@ cdef Tensor unary(int op, Tensor x, double p, double q):
     cdef Tensor out
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         function = UNARY[op][2]
-        if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
-            return to_type(unary(op, to_type(x, cnp.NPY_FLOAT32), p, q), cnp.NPY_FLOAT16)
+        if is_half(cnp.PyArray_TYPE(x.a)):
+            return to_type(unary(op, to_type(x, cnp.NPY_FLOAT32), p, q), cnp.PyArray_TYPE(x.a))
         if function is not None:
             return wrap(own_array(function(x.a)))
         x = to_float(x)
@@ -577,9 +577,9 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
     cdef tuple edges = None
     cdef Tensor source
     begin_inplace(x)
-    if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
+    if is_half(cnp.PyArray_TYPE(x.a)):
         if grad_enabled() and wants(x):
-            raise NotImplementedError("in-place functions of float16 tensors are not recorded; "
+            raise NotImplementedError("in-place functions of 16-bit tensors are not recorded; "
                                       "use float32 or the function that is not in place")
         np.copyto(x.a, unary(op, x, p, q).a)
         return end_inplace(x, UNARY[op][0] + "_", None, None)
@@ -827,6 +827,9 @@ cdef Tensor by_numpy(str name, object function, object a, object b):
         x, y = as_tensor(a, <Tensor?> b), <Tensor?> b
     broadcast(name, x.a, y.a, dims)
     cdef int typenum = result_type(x, y)
+    if is_half(typenum):
+        x = wrap(own_array(function(cast(x, cnp.NPY_FLOAT32).a, cast(y, cnp.NPY_FLOAT32).a)))
+        return cast(x, typenum) if category(cnp.PyArray_TYPE(x.a)) == 2 else x
     return wrap(own_array(function(cast(x, typenum).a, cast(y, typenum).a)))
 
 

@@ -8,9 +8,9 @@ from numpy cimport npy_intp
 import numpy as np
 
 from .._kernels cimport Scratch, fdl_table, scratch
-from .._tensor cimport (Node, RowsGrad, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, RowsGrad, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
                         own_array, wants, wrap)
-from .common cimport GIL_ELEMS, MAX_DIMS, shape_of
+from .common cimport GIL_ELEMS, MAX_DIMS, shape_of, to_type
 
 cnp.import_array()
 
@@ -172,6 +172,9 @@ def embedding(Tensor input, Tensor weight, padding_idx=None, max_norm=None, doub
     if cnp.PyArray_NDIM(weight.a) != 2:
         raise ValueError(f"[embedding] weight: expected shape (V, D), got {shape_of(weight)}")
     if not is_fast(cnp.PyArray_TYPE(weight.a)):
+        if is_half(cnp.PyArray_TYPE(weight.a)) and max_norm is None:
+            return to_type(embedding(input, to_type(weight, cnp.NPY_FLOAT32), padding_idx, None, norm_type,
+                                     scale_grad_by_freq, sparse), cnp.PyArray_TYPE(weight.a))
         raise TypeError(f"[embedding] weight: expected float32 or float64, got {weight.dtype}")
     v = cnp.PyArray_DIMS(weight.a)[0]
     if padding_idx is not None:

@@ -257,7 +257,7 @@ def _extremes(
                 value = scatter(value, dim, index, -np.inf if largest else np.inf)
         if grid:
             with np.errstate(invalid="ignore"):
-                (np.maximum if largest else np.minimum).at(value.numpy(), grid, src.detach().numpy())
+                (np.maximum if largest else np.minimum).at(value.numpy(), grid, src._array)
         else:
             value = (maximum if largest else minimum)(value, src.detach())
     if not (input.requires_grad or src.requires_grad):

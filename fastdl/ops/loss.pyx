@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM, Scratch, fdl_table, scratch)
-from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, empty_like, grad_enabled, is_fast,
+from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half,
                         kernels, own_array, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, same_shape, shape_of, to_type
 
@@ -216,6 +216,10 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
     cdef int typenum = cnp.PyArray_TYPE(input.a)
     cdef tuple shape = shape_of(input)
     target_shape("cross_entropy", shape, shape_of(target))
+    if is_half(typenum):
+        return to_type(class_cross_entropy(to_type(input, cnp.NPY_FLOAT32), target,
+                                           None if weight is None else to_type(weight, cnp.NPY_FLOAT32), ignore_index,
+                                           reduction, label_smoothing), typenum)
     check_scores("cross_entropy", input)
     cdef Tensor t = class_indices("cross_entropy", target), x = as_planes(input), loss, dx = None
     cdef bint planes = x is not None, record = grad_enabled() and wants(input)

@@ -11,7 +11,7 @@ import numpy as np
 from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_RELU, FDL_ACT_SIGMOID, FDL_ACT_TANH,
                          FDL_GELU, FDL_GELU_TANH, FDL_RELU, FDL_SIGMOID, FDL_TANH, Scratch, Storage, fdl_matmul_args,
                          fdl_table, scratch)
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels,
                         operators, own_array, register_all, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
 from .elementwise cimport unary
@@ -241,6 +241,8 @@ cdef Tensor matmul_(Tensor a, Tensor b):
         raise RuntimeError(f"[matmul] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has "
                            f"{cnp.PyArray_DIMS(a.a)[na - 1]} columns, "
                            f"the second {cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]} rows")
+    if is_half(cnp.PyArray_TYPE(a.a)):
+        return to_type(matmul_(to_type(a, cnp.NPY_FLOAT32), to_type(b, cnp.NPY_FLOAT32)), cnp.PyArray_TYPE(a.a))
     if not is_fast(cnp.PyArray_TYPE(a.a)):
         return wrap(own_array(np.matmul(a.a, b.a)))
     if na == 2 and nb == 2:
@@ -332,6 +334,9 @@ cdef Tensor linear_(Tensor x, Tensor weight, Tensor bias):
     cdef int n = cnp.PyArray_NDIM(x.a)
     cdef tuple shape
     check_linear(x, weight, bias)
+    if is_half(cnp.PyArray_TYPE(x.a)):
+        return to_type(linear_(to_type(x, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
+                               None if bias is None else to_type(bias, cnp.NPY_FLOAT32)), cnp.PyArray_TYPE(x.a))
     if cnp.PyArray_NDIM(weight.a) == 1 or not is_fast(cnp.PyArray_TYPE(x.a)):
         out = matmul_(x, weight.mT if cnp.PyArray_NDIM(weight.a) == 2 else weight)
         return out if bias is None else out + bias

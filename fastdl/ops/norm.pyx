@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
 
 from .._kernels cimport FDL_ADD, FDL_MUL, FDL_RSQRT, FDL_SQUARE, FDL_SUB, Scratch, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels,
                         wants)
 from .common cimport GIL_ELEMS, same_shape, shape_of, sum_to, to_type
 from .elementwise cimport binary, binary_node, unary
@@ -192,10 +192,10 @@ def layer_norm(Tensor input, normalized_shape, Tensor weight=None, Tensor bias=N
     cdef Tensor out, stats = None
     check_parameter("layer_norm", "weight", weight, input, shape)
     check_parameter("layer_norm", "bias", bias, input, shape)
-    if cnp.PyArray_TYPE(input.a) == cnp.NPY_FLOAT16:
+    if is_half(cnp.PyArray_TYPE(input.a)):
         return to_type(layer_norm(to_type(input, cnp.NPY_FLOAT32), shape,
                                   None if weight is None else to_type(weight, cnp.NPY_FLOAT32),
-                                  None if bias is None else to_type(bias, cnp.NPY_FLOAT32), eps), cnp.NPY_FLOAT16)
+                                  None if bias is None else to_type(bias, cnp.NPY_FLOAT32), eps), cnp.PyArray_TYPE(input.a))
     check_type("layer_norm", input)
     if not recorded(input, weight, bias):
         return run_layer_norm(input, None, None, weight, bias, None, d, eps)
@@ -261,10 +261,10 @@ def rms_norm(Tensor input, normalized_shape, Tensor weight=None, eps=None):
     cdef const fdl_table *K
     cdef double epsilon
     check_parameter("rms_norm", "weight", weight, input, shape)
-    if cnp.PyArray_TYPE(input.a) == cnp.NPY_FLOAT16:
+    if is_half(cnp.PyArray_TYPE(input.a)):
         return to_type(rms_norm(to_type(input, cnp.NPY_FLOAT32), shape,
                                 None if weight is None else to_type(weight, cnp.NPY_FLOAT32),
-                                2.0 ** -10 if eps is None else eps), cnp.NPY_FLOAT16)
+                                2.0 ** -10 if eps is None else eps), cnp.PyArray_TYPE(input.a))
     check_type("rms_norm", input)
     epsilon = eps if eps is not None else 2.0 ** -23 if cnp.PyArray_TYPE(input.a) == cnp.NPY_FLOAT32 else 2.0 ** -52
     n = cnp.PyArray_SIZE(input.a) // d if d else 0

@@ -8,9 +8,9 @@ from numpy cimport npy_intp
 import numpy as np
 
 from .._kernels cimport FDL_MEAN, Scratch, fdl_pool_args, fdl_table, scratch
-from .._tensor cimport (Node, Tensor, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, kernels, own_array,
+from .._tensor cimport (Node, Tensor, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, own_array,
                         wants, wrap)
-from .common cimport shape_of
+from .common cimport shape_of, to_type
 from .conv cimport numbers
 from .reduce cimport reduced
 
@@ -149,6 +149,10 @@ cdef object max_pool(str op, int dims, Tensor input, object kernel_size, object 
     cdef Scratch work
     cdef PoolBackward node
     cdef bint record
+    if is_half(typenum):
+        found = max_pool(op, dims, to_type(input, cnp.NPY_FLOAT32), kernel_size, stride, padding, dilation, ceil_mode,
+                         return_indices)
+        return (to_type(found[0], typenum), found[1]) if return_indices else to_type(found, typenum)
     windows(op, dims, input, kernel_size, stride, padding, dilation, ceil_mode, &a)
     record = grad_enabled() and wants(input)
     if a.h * a.w > 0x7fffffff:

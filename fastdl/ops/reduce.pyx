@@ -13,7 +13,7 @@ from .. import _types
 from .indexing import gather, scatter_add_
 
 from .._kernels cimport *
-from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, alias, attach, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
                         own_array, register_all, set_grad, view_of, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, normal_dim, shape_of, strided, to_float, to_type
 from .elementwise cimport binary, compare, scaled, unary, where_
@@ -203,7 +203,7 @@ cdef Tensor reduced(int op, Tensor x, unsigned int mask, bint keepdim):
     cdef int typenum = cnp.PyArray_TYPE(x.a)
     cdef ReduceBackward node
     if not is_fast(typenum):
-        if typenum == cnp.NPY_FLOAT16:
+        if is_half(typenum):
             return to_type(reduced(op, to_type(x, cnp.NPY_FLOAT32), mask, keepdim), typenum)
         return by_numpy(op, x, mask, keepdim)
     y = reduce_data(op, x, mask, keepdim)
@@ -616,8 +616,8 @@ def norm(Tensor input, p="fro", dim=None, keepdim=False, dtype=None):
     cdef unsigned int mask = dims_mask("norm", dim, cnp.PyArray_NDIM(x.a))
     if (<object> x.a).dtype.kind != "f":
         raise RuntimeError(f"[norm] expected a floating-point tensor, got {x.dtype}")
-    if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
-        return to_type(norm(to_type(x, cnp.NPY_FLOAT32), p, dim, keepdim), cnp.NPY_FLOAT16)
+    if is_half(cnp.PyArray_TYPE(x.a)):
+        return to_type(norm(to_type(x, cnp.NPY_FLOAT32), p, dim, keepdim), cnp.PyArray_TYPE(x.a))
     if p is None or isinstance(p, str):
         if p not in (None, "fro"):
             raise RuntimeError(f"[norm] p: expected a number, inf or 'fro', got {p!r}")
@@ -675,8 +675,8 @@ def logsumexp(Tensor input, dim, keepdim=False, *, axis=None):
     cdef Tensor x = to_float(input), y
     cdef unsigned int mask = dims_mask("logsumexp", pick("logsumexp", dim, None, axis), cnp.PyArray_NDIM(x.a))
     cdef LogsumexpBackward0 node
-    if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
-        return to_type(logsumexp(to_type(x, cnp.NPY_FLOAT32), dim, keepdim), cnp.NPY_FLOAT16)
+    if is_half(cnp.PyArray_TYPE(x.a)):
+        return to_type(logsumexp(to_type(x, cnp.NPY_FLOAT32), dim, keepdim), cnp.PyArray_TYPE(x.a))
     y = reduce_data(LOGSUMEXP, x, mask, keepdim)
     if grad_enabled() and wants(x):
         node = LogsumexpBackward0.__new__(LogsumexpBackward0)
@@ -740,6 +740,8 @@ cdef Tensor running_sum(Tensor x, int dim, bint backwards):
     cdef int typenum = cnp.PyArray_TYPE(x.a), ndim = cnp.PyArray_NDIM(x.a), i
     cdef int64_t outer = 1, n = 1, inner = 1
     cdef Tensor source
+    if is_half(typenum):
+        return to_type(running_sum(to_type(x, cnp.NPY_FLOAT32), dim, backwards), typenum)
     if ndim == 0:
         y = wrap(own_array(x.a))
     elif is_fast(typenum):

@@ -706,7 +706,7 @@ def to(Tensor input, *args, dtype=None, device=None, bint copy=False, non_blocki
 LEGACY_TYPES = {
     "torch.FloatTensor": _types.float32, "torch.DoubleTensor": _types.float64, "torch.HalfTensor": _types.float16,
     "torch.LongTensor": _types.int64, "torch.IntTensor": _types.int32, "torch.ShortTensor": _types.int16,
-    "torch.ByteTensor": _types.uint8, "torch.CharTensor": _types.int8, "torch.BoolTensor": _types.bool_,
+    "torch.BFloat16Tensor": _types.bfloat16, "torch.ByteTensor": _types.uint8, "torch.CharTensor": _types.int8, "torch.BoolTensor": _types.bool_,
 }
 
 
@@ -739,7 +739,7 @@ def _converter(str name, d):
     register(name, convert)
 
 
-for _name, _type in (("float", _types.float32), ("double", _types.float64), ("half", _types.float16),
+for _name, _type in (("float", _types.float32), ("double", _types.float64), ("half", _types.float16), ("bfloat16", _types.bfloat16),
                      ("long", _types.int64), ("int", _types.int32), ("short", _types.int16), ("byte", _types.uint8),
                      ("char", _types.int8), ("bool", _types.bool_)):
     _converter(_name, _type)

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 from .. import _types
 
 from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, kernels,
+from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, is_half, kernels,
                         register_all, wants)
 from .common cimport GIL_ELEMS, normal_dim, to_type
 from .elementwise cimport binary, unary
@@ -74,8 +74,8 @@ cdef Tensor softmax_any(str op, Tensor x, object dim, object dtype, bint is_log)
     at = normal_dim(op, dim, cnp.PyArray_NDIM(x.a))
     if dtype is not None:
         x = to_type(x, _types.as_dtype(dtype).numpy.num)
-    if cnp.PyArray_TYPE(x.a) == cnp.NPY_FLOAT16:
-        return to_type(softmax_any(op, to_type(x, cnp.NPY_FLOAT32), at, None, is_log), cnp.NPY_FLOAT16)
+    if is_half(cnp.PyArray_TYPE(x.a)):
+        return to_type(softmax_any(op, to_type(x, cnp.NPY_FLOAT32), at, None, is_log), cnp.PyArray_TYPE(x.a))
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         raise RuntimeError(f"[{op}] input: expected a floating-point tensor, got {x.dtype} (give dtype= to convert)")
     out = run(x, None, at, is_log)

@@ -50,7 +50,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     x = reshape(input, -1) if dim is None else input
     at = 0 if dim is None else _at("nanmedian", dim, input.ndim)
     ordered, order = sort(x, at, stable=True)
-    count = (~np.isnan(x.detach().numpy())).sum(at, keepdims=True) if x.is_floating_point() else x.shape[at]
+    count = (~np.isnan(x._array)).sum(at, keepdims=True) if x.is_floating_point() else x.shape[at]
     place = from_numpy(np.broadcast_to(np.maximum((count - 1) // 2, 0), [1 if i == at else n
                                                                        for i, n in enumerate(x.shape)]).copy())
     found, index = gather(ordered, at, place), gather(order, at, place)
@@ -71,7 +71,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, T
     at = _at("mode", dim, input.ndim)
     if input.ndim == 0:
         return input.clone(), zeros((), dtype=int64)
-    rows = np.moveaxis(input.detach().numpy(), at, -1)
+    rows = np.moveaxis(input._array, at, -1)
     flat = rows.reshape(-1, rows.shape[-1])
     index = np.zeros(len(flat), np.int64)
     for i, row in enumerate(flat):
@@ -114,7 +114,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     _floating("histc", input=input)
     if bins <= 0:
         raise RuntimeError(f"[histc] bins must be > 0, got {bins}")
-    x = input.detach().numpy().reshape(-1)
+    x = input._array.reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())

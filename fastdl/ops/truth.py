@@ -23,7 +23,7 @@ def _axes(op: str, dim: Dims, ndim: int) -> tuple[int, ...]:
 
 
 def _truth(op: str, function: Callable[..., Any], input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
-    x = input.detach().numpy()
+    x = input._array
     out = function(x, axis=_axes(op, dim, x.ndim), keepdims=keepdim)
     return from_numpy(np.asarray(out, np.uint8 if x.dtype == np.uint8 else np.bool_))
 
@@ -44,20 +44,20 @@ def any(
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     """How many elements (along `dim`) are not 0, as int64."""
-    x = input.detach().numpy()
+    x = input._array
     return from_numpy(np.asarray(np.count_nonzero(x, axis=_axes("count_nonzero", dim, x.ndim)), np.int64))
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
     """True if both have the same shape and elements. A bool, not a tensor."""
-    return np.array_equal(input.detach().numpy(), other.detach().numpy())
+    return np.array_equal(input._array, other._array)
 
 
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
     """|input - other| <= atol + rtol |other|, element by element."""
-    close = np.isclose(input.detach().numpy(), other.detach().numpy(), rtol, atol, equal_nan)
+    close = np.isclose(input._array, other._array, rtol, atol, equal_nan)
     return from_numpy(np.asarray(close, np.bool_))
 
 
@@ -65,7 +65,7 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
-    return builtins.bool(np.allclose(input.detach().numpy(), other.detach().numpy(), rtol, atol, equal_nan))
+    return builtins.bool(np.allclose(input._array, other._array, rtol, atol, equal_nan))
 
 
 for _function in (all, any, count_nonzero, equal, isclose, allclose):

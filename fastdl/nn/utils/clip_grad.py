@@ -84,7 +84,7 @@ def get_total_norm(
         RuntimeError: the norm is not finite and error_if_nonfinite is set.
     """
     parts = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    norms = [np.linalg.norm(t.detach().numpy().reshape(-1), float(norm_type)) for t in parts if t.numel()]
+    norms = [np.linalg.norm(t._array.reshape(-1), float(norm_type)) for t in parts if t.numel()]
     norm = float(np.linalg.norm(norms, float(norm_type))) if norms else 0.0
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(f"[get_total_norm] the total norm of order {norm_type:g} is {norm}")
