@@ -221,6 +221,13 @@ static int64_t keys_of(const fdl_attention_args *x, int64_t b, const head_mask *
 
 INLINE int64_t offset_of(const int64_t step[3], int64_t b, int64_t h) { return b * step[0] + h * step[1]; }
 
+/* the same where entries may have lengths of their own, and their queries */
+INLINE int64_t place_of(const fdl_attention_args *x, const int64_t step[3], int64_t b, int64_t h) {
+    return (x->starts ? x->starts[b] * step[2] : b * step[0]) + h * step[1];
+}
+
+INLINE int64_t queries_of(const fdl_attention_args *x, int64_t b) { return x->starts ? x->lengths[b] : x->tq; }
+
 /* Forward -------------------------------------------------------------------------------------------------------- */
 
 /* softmax of a strip of scores, s[n][LANES], in the first block */
@@ -316,10 +323,11 @@ static void fetch_next_fwd(const plan *p, int64_t b, int64_t h, int64_t query) {
     if (++h == x->h) h = 0, b++;
     if (b == x->b) return;
     int64_t hk = h / (x->h / x->hk);
-    fetch_rows(x->q + offset_of(x->q_step, b, h), x->q_step[2], x->tq, x->d, part, parts);
-    fetch_rows(x->k + offset_of(x->k_step, b, hk), x->k_step[2], x->tk, x->d, part, parts);
-    fetch_rows(x->v + offset_of(x->v_step, b, hk), x->v_step[2], x->tk, x->e, part, parts);
-    fetch_rows(x->out + offset_of(x->out_step, b, h), x->out_step[2], x->tq, x->e, part, parts);
+    int64_t queries = queries_of(x, b), keys = x->starts ? queries : x->tk;
+    fetch_rows(x->q + place_of(x, x->q_step, b, h), x->q_step[2], queries, x->d, part, parts);
+    fetch_rows(x->k + place_of(x, x->k_step, b, hk), x->k_step[2], keys, x->d, part, parts);
+    fetch_rows(x->v + place_of(x, x->v_step, b, hk), x->v_step[2], keys, x->e, part, parts);
+    fetch_rows(x->out + place_of(x, x->out_step, b, h), x->out_step[2], queries, x->e, part, parts);
 }
 
 /* Queries [begin, end) of a head. Returns whether the result holds NaN or inf. */
@@ -330,9 +338,9 @@ static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h
     int64_t block = max_i64(LANES, min_i64(whole_lanes(x->tk), KEYS_FWD));
     real *k_packed = scratch, *v_packed = k_packed + block * x->d, *buffer = v_packed + block * padded(x->e);
     real *s = buffer + max_i64(block, VL * LANES), top[UNIT_ROWS_LONG], sum[UNIT_ROWS_LONG];
-    const real *q = x->q + offset_of(x->q_step, b, h) + begin * x->q_step[2];
-    const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
-    real *out = x->out + offset_of(x->out_step, b, h) + begin * x->out_step[2];
+    const real *q = x->q + place_of(x, x->q_step, b, h) + begin * x->q_step[2];
+    const real *k = x->k + place_of(x, x->k_step, b, hk), *v = x->v + place_of(x, x->v_step, b, hk);
+    real *out = x->out + place_of(x, x->out_step, b, h) + begin * x->out_step[2];
     head_mask mask = mask_of(x, b, h);
     int64_t keys = keys_of(x, b, &mask);
     if (x->causal) keys = min_i64(keys, end);
@@ -375,7 +383,8 @@ static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
     packed_head packed = {.b = -1};
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t head = unit / p->units, b = head / x->h, h = head % x->h, first = unit % p->units * p->unit_rows;
-        int64_t last = min_i64(first + p->unit_rows, x->tq);
+        int64_t last = min_i64(first + p->unit_rows, queries_of(x, b));
+        if (first >= last) continue; /* of an entry shorter than the longest */
         real *scratch = p->buffer + thread * p->scratch;
         if (forward_rows(p, &packed, b, h, first, last, scratch, 0) && p->may_mask)
             forward_rows(p, &packed, b, h, first, last, scratch, 1);

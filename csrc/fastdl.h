@@ -128,6 +128,8 @@ typedef struct fdl_attention_args {
     const real *add;                     /* mask, added to the scores; both NULL: none */
     int64_t mask_step[4];                /* of the mask: batch, head, query, key */
     const int64_t *lengths;              /* [B] keys from lengths[b] on are masked; NULL: none */
+    const int64_t *starts;               /* [B] forward only: entry b is the lengths[b] rows from starts[b] on, of q, k, v and
+                                                out alike; batch strides are not read, Tq = Tk = the longest. NULL: none */
     int causal;                          /* query i sees keys 0..i */
     double scale, dropout;
     uint64_t seed, stream;               /* of the dropout */

@@ -316,3 +316,28 @@ X = (L, N, E)
 def test_errors(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_a_layer_without_gradients_gives_what_it_gives_with_them(activation, batch_first):
+    layer = nn.TransformerEncoderLayer(E, HEADS, 20, 0.0, activation, batch_first=batch_first)
+    x = fastdl.tensor(normal(N, L, E))
+    wanted = layer(x).detach().numpy()
+    with fastdl.no_grad():
+        np.testing.assert_allclose(layer(x).numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", [[5, 1, 17, 0, 3], [600, 2, 50], [16, 16], []])
+def test_rows_without_padding_attend_within_their_sequence(lengths, causal):
+    from fastdl.ops.attention import packed_attention
+
+    qkv = fastdl.tensor(normal(sum(lengths), 3 * HEADS * 4))
+    out, at = packed_attention(qkv, HEADS, lengths=np.array(lengths, np.int64), is_causal=causal).numpy(), 0
+    for n in filter(None, lengths):
+        alone = packed_attention(qkv[at:at + n].unsqueeze(0), HEADS, is_causal=causal)[0].numpy()
+        np.testing.assert_array_equal(out[at:at + n], alone)
+        at += n
+    with pytest.raises(ValueError, match="rows in all"):
+        packed_attention(fastdl.zeros(3, 3 * HEADS * 4), HEADS, lengths=[1, 1])

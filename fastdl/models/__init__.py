@@ -6,6 +6,10 @@ from fastdl.models.attention import DotProductAttention as DotProductAttention
 from fastdl.models.attention import PositionalEncoding as PositionalEncoding
 from fastdl.models.attention import masked_softmax as masked_softmax
 from fastdl.models.attention import valid_mask as valid_mask
+from fastdl.models.bert import BertClassifier as BertClassifier
+from fastdl.models.bert import BertModel as BertModel
+from fastdl.models.bert import BertPretraining as BertPretraining
+from fastdl.models.bert import BertTagger as BertTagger
 from fastdl.models.language import LanguageModel as LanguageModel
 from fastdl.models.language import detach as detach
 from fastdl.models.language import perplexity as perplexity

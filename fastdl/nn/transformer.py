@@ -6,14 +6,16 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from .._tensor import Tensor
+from .._tensor import Tensor, is_grad_enabled
+from ..autograd.watch import watcher
+from ..ops.attention import packed_attention
 from ..ops.creation import full, ones
 from ..ops.indexing import triu
-from ..ops.matmul import linear_activation
+from ..ops.matmul import linear, linear_activation
 from ..ops.norm import add_layer_norm
 from . import functional as F
 from . import init
-from .attention import MultiheadAttention
+from .attention import MultiheadAttention, NonDynamicallyQuantizableLinear
 from .container import ModuleList
 from .dropout import Dropout
 from .linear import Linear
@@ -99,12 +101,17 @@ class _Layer(Module):
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         linear, f = self.linear1, self.activation
-        name = "relu" if f is F.relu else "gelu" if f is F.gelu else ""
+        name = _FUSED.get(f, "")
         if name and _is_plain(linear, Linear):
             hidden = linear_activation(x, linear.weight, linear.bias, name)
         else:
             hidden = f(linear(x))
         return self.linear2(self.dropout(hidden))
+
+
+# what `TransformerEncoderLayer.infer` runs by its parts' parameters
+_KINDS = (MultiheadAttention, NonDynamicallyQuantizableLinear, Linear, Linear, LayerNorm, LayerNorm)
+_FUSED: dict[Any, str] = {F.relu: "relu", F.gelu: "gelu"}
 
 
 class TransformerEncoderLayer(_Layer):
@@ -148,6 +155,10 @@ class TransformerEncoderLayer(_Layer):
         is_causal: bool = False,
     ) -> Tensor:
         """Runs the layer; masks as in MultiheadAttention, is_causal says that src_mask is the causal one."""
+        if src_mask is None and src_key_padding_mask is None and not is_causal and src.dim() == 3:
+            parts = self.inference_parts()
+            if parts is not None:
+                return self.infer(src, parts)
 
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(
@@ -156,6 +167,38 @@ class TransformerEncoderLayer(_Layer):
 
         x = self._branch(src, 1, attend)
         return self._branch(x, 2, self._feed_forward)
+
+
+    def inference_parts(self) -> tuple[dict[str, Any], ...] | None:
+        """Parameters of the layer's parts for `infer`; None if anything is recorded, dropped, hooked or replaced."""
+        if is_grad_enabled() or self.norm_first or self._hooked or watcher.active or self.activation not in _FUSED:
+            return None
+        parts: dict[str, Any] = self._modules
+        if self.training and any(parts[name].p for name in ("dropout", "dropout1", "dropout2")):
+            return None
+        attention = parts["self_attn"]
+        if attention.training and attention.dropout:
+            return None
+        found = (attention, attention._modules["out_proj"], parts["linear1"], parts["linear2"], parts["norm1"],
+                 parts["norm2"])  # fmt: skip
+        for module, kind in zip(found, _KINDS):
+            if type(module) is not kind or "forward" in module.__dict__:
+                return None
+        return tuple(module._parameters for module in found)
+
+    def infer(self, x: Tensor, parts: tuple[dict[str, Any], ...], lengths: Any = None) -> Tensor:
+        """The layer in seven calls, without autograd. x as in `forward`, or with `lengths` (rows, E): all sequences one
+        after another, without padding."""
+        attention, project, linear1, linear2, norm1, norm2 = parts
+        a: Any = self._modules["self_attn"]
+        y = linear(x, attention["in_proj_weight"], attention["in_proj_bias"])
+        y = packed_attention(y, a.num_heads, lengths=lengths, batch_first=a.batch_first)
+        size = x.shape[-1:]
+        y = linear(y, project["weight"], project["bias"])
+        x = add_layer_norm(y, x, size, norm1["weight"], norm1["bias"], self.norm1.eps)
+        y = linear_activation(x, linear1["weight"], linear1["bias"], _FUSED[self.activation])
+        y = linear(y, linear2["weight"], linear2["bias"])
+        return add_layer_norm(y, x, size, norm2["weight"], norm2["bias"], self.norm2.eps)
 
 
 class TransformerEncoder(Module):

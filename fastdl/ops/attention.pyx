@@ -455,16 +455,57 @@ def masked_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=No
     return attend(query, key, value, attn_mask, dropout_p, is_causal, None, False, None)
 
 
+cdef Tensor rows_attention(Tensor qkv, int64_t heads, bint is_causal, object scale, object lengths):
+    """packed_attention of rows without padding."""
+    cdef int typenum = cnp.PyArray_TYPE(qkv.a)
+    cdef npy_intp dims[2]
+    cdef npy_intp rows = cnp.PyArray_DIMS(qkv.a)[0], width = cnp.PyArray_DIMS(qkv.a)[1]
+    cdef ScaledDotProductAttentionBackward0 node
+    cdef fdl_attention_args *args
+    cdef ndarray starts
+    cdef Tensor x, out
+    if heads < 1 or width % (3 * heads) or not is_fast(typenum):
+        raise RuntimeError(f"[packed_attention] qkv: expected floats of shape (rows, 3 * {heads} * D), got {qkv.dtype} of "
+                           f"shape {shape_of(qkv)}")
+    source = lengths.numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+    d = width // (3 * heads)
+    node = new_node(0, is_causal, (float(d) ** -0.5 if d else 1.0) if scale is None else scale)
+    args = &node.args
+    node.lengths = checked_lengths("packed_attention", lengths, source.size, rows)
+    starts = np.cumsum(node.lengths) - node.lengths
+    if node.lengths.sum() != rows:
+        raise ValueError(f"[packed_attention] lengths: expected {rows} rows in all, as qkv has, got {node.lengths.tolist()}")
+    args.b, args.h, args.hk, args.d, args.e = source.size, heads, heads, d, d
+    args.tq = args.tk = node.lengths.max() if args.b else 0
+    args.starts = <const int64_t *> cnp.PyArray_DATA(starts)
+    packed_steps(args, args.q_step, width, True)
+    memcpy(args.k_step, args.q_step, sizeof(args.q_step))
+    memcpy(args.v_step, args.q_step, sizeof(args.q_step))
+    x = contiguous(qkv)
+    node.point_to_packed(x)
+    dims[0], dims[1] = rows, heads * d
+    out = empty(2, dims, typenum)
+    packed_steps(args, args.out_step, heads * args.d, True)
+    return node.forward(out, False)
+
+
 def packed_attention(Tensor qkv, int64_t num_heads, Tensor attn_mask=None, double dropout_p=0.0, bint is_causal=False,
                      scale=None, lengths=None, bint batch_first=True):
     """Self-attention on one projection that holds query, key and value side by side; its gradient is one tensor, too.
 
-    Arguments as scaled_dot_product_attention; attn_mask and is_causal may come together.
+    Arguments as scaled_dot_product_attention; attn_mask and is_causal may come together. Two dimensions: the rows of
+    all sequences one after another, `lengths` of them each, without padding; no mask, no dropout and no gradient then.
     Shape:
-        qkv (B, T, 3 * H * D) -> (B, T, H * D); not batch_first: (T, B, 3 * H * D) -> (T, B, H * D)
+        qkv (B, T, 3 * H * D) -> (B, T, H * D); not batch_first: (T, B, 3 * H * D) -> (T, B, H * D);
+        (sum of lengths, 3 * H * D) -> (sum of lengths, H * D)
     Raises:
-        RuntimeError: shapes or types that do not fit together.
+        RuntimeError: shapes or types that do not fit together.  ValueError: lengths that do not fit.
     """
+    if cnp.PyArray_NDIM(qkv.a) == 2:
+        if attn_mask is not None or dropout_p or (grad_enabled() and wants(qkv)):
+            raise RuntimeError("[packed_attention] qkv: expected 3 dimensions for a mask, dropout or gradients, got shape "
+                               f"{shape_of(qkv)}")
+        return rows_attention(qkv, num_heads, is_causal, scale, lengths)
     cdef int typenum = cnp.PyArray_TYPE(qkv.a)
     cdef tuple shape = shape_of(qkv)
     cdef ScaledDotProductAttentionBackward0 node

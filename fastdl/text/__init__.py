@@ -1,5 +1,8 @@
 """Text: tokens, vocabularies, corpora, minibatches of consecutive tokens, pairs of sentences, BLEU."""
 
+from fastdl.text.bert import BertBatch as BertBatch
+from fastdl.text.bert import BertData as BertData
+from fastdl.text.bert import tokens_and_segments as tokens_and_segments
 from fastdl.text.bleu import bleu as bleu
 from fastdl.text.bleu import corpus_bleu as corpus_bleu
 from fastdl.text.corpus import SeqDataLoader as SeqDataLoader
