@@ -76,7 +76,8 @@ def references(loader: Any) -> dict[str, list[str]]:
 def known_sentences(loader: Any) -> list[str]:
     """The book's four, or where the pairs do not hold one, the first that begins alike, is as long and whose
     translation has no rare word; else any."""
-    found, chosen = references(loader), []
+    found = references(loader)
+    chosen: list[str] = []
     for sentence in SENTENCES:
         words = sentence.split()
         near = [s for s in found if len(s.split()) == len(words) and s.split()[0] == words[0]
@@ -196,8 +197,8 @@ def main(options: argparse.Namespace) -> int:
             fail(f"{options.load}: not a checkpoint of this program")
         if checkpoint["vocabs"] != vocabs:
             theirs = " and ".join(str(len(v)) for v in checkpoint["vocabs"])
-            fail(f"{options.load}: its vocabularies ({theirs} words) do not fit those of the pairs ({len(vocabs[0])} and "
-                 f"{len(vocabs[1])})")
+            fail(f"{options.load}: its vocabularies ({theirs} words) do not fit those of the pairs "
+                 f"({len(vocabs[0])} and {len(vocabs[1])})")
         if checkpoint["settings"] != settings:
             fail(f"{options.load}: made with {checkpoint['settings']}, not {settings}")
         model.load_state_dict(checkpoint["weights"])
