@@ -197,8 +197,8 @@ def main(options: argparse.Namespace) -> int:
             fail(f"{options.load}: not a checkpoint of this program")
         if checkpoint["vocabs"] != vocabs:
             theirs = " and ".join(str(len(v)) for v in checkpoint["vocabs"])
-            fail(f"{options.load}: its vocabularies ({theirs} words) do not fit those of the pairs "
-                 f"({len(vocabs[0])} and {len(vocabs[1])})")
+            fail(f"{options.load}: its vocabularies ({theirs} words) do not fit those of the pairs ({len(vocabs[0])} "
+                 f"and {len(vocabs[1])})")
         if checkpoint["settings"] != settings:
             fail(f"{options.load}: made with {checkpoint['settings']}, not {settings}")
         model.load_state_dict(checkpoint["weights"])
