@@ -53,7 +53,7 @@ class BertData:
     Args:
         text: paragraphs of sentences, apart by empty lines.
         batch_size, max_length: rows of a minibatch and most tokens of a row; longer pairs are left out.
-        min_freq: rarer words become "<unk>".  mask_rate: share of tokens to be predicted.
+        min_freq: rarer words become "<unk>".  mask_rate: share of tokens to be predicted, 0: none.
         seed: of the random choices; the pass over the data adds to it.
     Raises:
         ValueError: the text has fewer than two such paragraphs, or no pair is short enough.
@@ -101,7 +101,7 @@ class BertData:
         for i, (words, kinds, _) in enumerate(pairs):
             tokens[i, :len(words)], segments[i, :len(words)] = self.vocab[words], kinds
             free = np.array([j for j, w in enumerate(words) if w not in ("<cls>", "<sep>")])
-            count = max(1, round(self.mask_rate * len(words)))
+            count = max(1, round(self.mask_rate * len(words))) if self.mask_rate else 0
             masked.append(i * shape[1] + np.sort(random.permutation(free)[:count]))
         at = np.concatenate(masked)
         flat = tokens.reshape(-1)
