@@ -13,7 +13,7 @@ from ..autograd import no_grad
 from ..autograd.hooks import RemovableHandle
 from . import _report
 from ._base import ModuleBase
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 
 _ABSENT = object()
 
@@ -182,6 +182,11 @@ class Module(ModuleBase):
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name, "_modules")
             self._modules[name] = value
+        elif isinstance(value, Buffer):
+            if "_buffers" not in members:
+                raise AttributeError("cannot assign buffer before Module.__init__() call")
+            self._forget(name, "_buffers")
+            self.register_buffer(name, value, value.persistent)
         elif name in members:
             members[name] = value
         elif name in members.get("_parameters", ()):

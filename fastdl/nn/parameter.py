@@ -1,4 +1,4 @@
-"""Parameter: a tensor that a module trains."""
+"""Parameter, a tensor that a module trains, and Buffer, one that it keeps."""
 
 from __future__ import annotations
 
@@ -22,3 +22,20 @@ class Parameter(Tensor):
         result = type(self)(self.data.clone(), self.requires_grad)
         memo[id(self)] = result
         return result
+
+
+class Buffer(Tensor):
+    """A tensor that a Module registers as a buffer when it is assigned as an attribute. Shares memory with `data`.
+
+    persistent: whether it belongs to the module's state_dict.
+    """
+
+    persistent: bool
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
+        buffer = Tensor._make_subclass(cls, Tensor() if data is None else data, False)
+        buffer.persistent = persistent
+        return buffer
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Everything is done in `__new__`; Tensor's own arguments mean something else."""

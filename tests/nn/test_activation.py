@@ -185,3 +185,14 @@ def test_printed_forms():
 def test_hardtanh_limits_are_checked():
     with pytest.raises(ValueError, match="min_val should not exceed max_val, got 2 and 1"):
         nn.Hardtanh(2, 1)
+
+
+@pytest.mark.parametrize("name, args", [
+    ("relu", ()), ("leaky_relu", (0.2,)), ("elu", (0.7,)), ("selu", ()), ("celu", (1.3,)), ("hardtanh", (-0.5, 0.4)),
+    ("threshold", (0.1, -3.0)),
+])  # fmt: skip
+def test_functions_in_place(name, args):
+    x = fastdl.tensor([-2.0, -0.25, 0.0, 0.05, 0.3, 1.5])
+    expected = getattr(F, name)(x, *args)
+    assert getattr(F, f"{name}_")(x, *args) is x
+    assert fastdl.equal(x, expected)

@@ -437,3 +437,25 @@ def test_module_has_no_reference_cycle():
         assert watch() is None
     finally:
         gc.enable()
+
+
+def test_buffer():
+    net = nn.Module()
+    net.kept = nn.Buffer(fastdl.ones(2))
+    net.passing = nn.Buffer(fastdl.zeros(3), persistent=False)
+    net.weight = nn.Parameter(fastdl.ones(2))
+    net.weight = nn.Buffer(fastdl.ones(4))  # takes the parameter's place
+    assert [name for name, _ in net.named_buffers()] == ["kept", "passing", "weight"]
+    assert list(net.state_dict()) == ["kept", "weight"] and not list(net.parameters())
+    net.kept = fastdl.zeros(2)
+    assert list(net.state_dict()) == ["kept", "weight"]
+    assert not net.kept.any() and not net.passing.requires_grad
+    copied = copy.deepcopy(net)
+    assert copied.passing.tolist() == [0, 0, 0] and list(copied.state_dict()) == ["kept", "weight"]
+
+    class Early(nn.Module):
+        def __init__(self):
+            self.kept = nn.Buffer(fastdl.ones(1))
+
+    with pytest.raises(AttributeError, match="cannot assign buffer before"):
+        Early()
