@@ -54,8 +54,11 @@ INLINE vf aim(const ce_args *a, const real *q, int64_t c, int width, const int k
     return w * (kind == SOFT ? v_fma(v_set1(a->hard), load(q + c, width), v_set1(a->soft)) : v_set1(a->soft));
 }
 
-/* what a class target adds; for an ignored row `rows` gets what makes loss and gradient 0 */
-INLINE void aim_at_class(const ce_args *a, ce_rows *rows, int slot, int64_t t, const real *x) {
+/* the logit of class t, before a gradient takes its place */
+INLINE real logit_of(const ce_args *a, int64_t t, const real *x) { return t == a->ignore_index ? 0 : x[t]; }
+
+/* what a class target with this logit adds; for an ignored row `rows` gets what makes loss and gradient 0 */
+INLINE void aim_at_class(const ce_args *a, ce_rows *rows, int slot, int64_t t, real logit) {
     if (t == a->ignore_index) {
         rows->ignored[slot] = 1;
         rows->sum[slot] = 1;
@@ -66,7 +69,7 @@ INLINE void aim_at_class(const ce_args *a, ce_rows *rows, int slot, int64_t t, c
     rows->ignored[slot] = 0;
     rows->hard[slot] = a->scale * hard;
     rows->factor[slot] = hard + a->soft_total;
-    rows->rest[slot] = s_fma(hard, x[t] - rows->max[slot], rows->rest[slot]);
+    rows->rest[slot] = s_fma(hard, logit - rows->max[slot], rows->rest[slot]);
 }
 
 /* losses and the scalars of the gradient for `count` rows */
@@ -128,8 +131,10 @@ INLINE void small_rows(const ce_args *a, int64_t first, int count, const int gro
     if (kind == CLASS) memset(rows.rest, 0, sizeof rows.rest);
     else sum_each(rows.rest, rest);
     if (kind == SOFT) sum_each(rows.factor, aims);
-    else for (int r = 0; r < count; r++)
-        aim_at_class(a, &rows, r, a->target[first + r], a->logits + (first + r) * v);
+    else for (int r = 0; r < count; r++) {
+        int64_t t = a->target[first + r];
+        aim_at_class(a, &rows, r, t, logit_of(a, t, a->logits + (first + r) * v));
+    }
     finish_rows(a, &rows, a->row_loss + first, count);
     for (int r = 0; r < count && a->dlogits; r++) {
         real *dx = a->dlogits + (first + r) * v;
@@ -238,13 +243,14 @@ INLINE void large_rows(const ce_args *a, int64_t first, int count, real *buffer,
         const real *x = a->logits + i * v, *q = kind == SOFT ? a->soft_target + i * v : 0;
         real *dx = a->dlogits ? a->dlogits + i * v : 0, *e = dx && buffer ? buffer : dx;
         if (kind != SOFT && t == a->ignore_index) {
-            aim_at_class(a, &rows, r, t, x);
+            aim_at_class(a, &rows, r, t, 0);
             if (dx) memset(dx, 0, v * sizeof(real));
             continue;
         }
         rows.max[r] = v_row_top(x, v);
+        real logit = kind == SOFT ? 0 : x[t];
         row_exp(a, &rows, r, e, x, q, kind);
-        if (kind != SOFT) aim_at_class(a, &rows, r, t, x);
+        if (kind != SOFT) aim_at_class(a, &rows, r, t, logit);
         if (!dx) continue;
         real exp_scale = a->scale * rows.factor[r] / rows.sum[r];
         if (e != dx) row_scale(a, dx, e, q, exp_scale, t, rows.hard[r], kind, 1);

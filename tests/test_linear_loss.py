@@ -26,8 +26,9 @@ def data(dtype=fastdl.float64, n=N, v=V, d=D, ignored=0.0):
 @pytest.mark.parametrize("ignored", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("has_bias, has_weight", [(True, True), (False, False)])
 @pytest.mark.parametrize("chunk", [None, 1, 5, 37])
-def test_it_is_cross_entropy_of_linear(reduction, smoothing, ignored, has_bias, has_weight, chunk):
-    x, w, b, target, weight = data(ignored=ignored)
+@pytest.mark.parametrize("classes", [V, 203])  # rows of up to 64 classes have a kernel of their own
+def test_it_is_cross_entropy_of_linear(reduction, smoothing, ignored, has_bias, has_weight, chunk, classes):
+    x, w, b, target, weight = data(ignored=ignored, v=classes)
     bias, weight = b if has_bias else None, weight if has_weight else None
     options = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk)
     more = dict(weight=weight, reduction=reduction, label_smoothing=smoothing)
