@@ -10,10 +10,12 @@ from fastdl.models.bert import BertClassifier as BertClassifier
 from fastdl.models.bert import BertModel as BertModel
 from fastdl.models.bert import BertPretraining as BertPretraining
 from fastdl.models.bert import BertTagger as BertTagger
+from fastdl.models.language import Generator as Generator
 from fastdl.models.language import LanguageModel as LanguageModel
 from fastdl.models.language import detach as detach
 from fastdl.models.language import perplexity as perplexity
 from fastdl.models.language import predict as predict
+from fastdl.models.language import sample as sample
 from fastdl.models.search import Hypothesis as Hypothesis
 from fastdl.models.search import beam_search as beam_search
 from fastdl.models.search import greedy_search as greedy_search
@@ -29,3 +31,4 @@ from fastdl.models.seq2seq import translate as translate
 from fastdl.models.transformer import TransformerDecoder as TransformerDecoder
 from fastdl.models.transformer import TransformerEncoder as TransformerEncoder
 from fastdl.models.transformer import transformer_seq2seq as transformer_seq2seq
+from fastdl.models.transformer_lm import TransformerLM as TransformerLM

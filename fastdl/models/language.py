@@ -13,7 +13,67 @@ from fastdl.text import Vocab
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
-class LanguageModel(nn.Module):
+class Generator(nn.Module):
+    """A model whose call on tokens (N, T) and the state of those before gives logits (T * N, V) and the new state."""
+
+    max_length: int | None = None
+
+    def room(self, state: Any) -> int | None:
+        """How many tokens may follow in this state; None: as many as one likes."""
+        return None
+
+    def generate(self, prefix: Sequence[int], count: int, temperature: float = 0.0, top_k: int | None = None,
+                 generator: Any = None) -> list[int]:
+        """The `count` tokens that follow `prefix`.
+
+        The prefix is read as a whole (warm-up), then each token costs one step from the state. A model with a
+        `max_length` reads the last half of it anew when it is full.
+
+        Args:
+            temperature: 0: the likeliest token each time; else one drawn from softmax(logits / temperature).
+            top_k: draws among that many likeliest tokens only.
+            generator: source of random numbers; default: fastdl's own.
+        Raises:
+            ValueError: no prefix, a negative temperature, or top_k below 1.
+        """
+        if not prefix:
+            raise ValueError("[generate] prefix: expected at least one token, got none")
+        if temperature < 0 or (top_k is not None and top_k < 1):
+            raise ValueError("[generate] expected temperature >= 0 and top_k >= 1, "
+                             f"got temperature={temperature} and top_k={top_k}")
+        ids, training = list(prefix), self.training
+        self.eval()
+        with fastdl.no_grad():
+            logits, state = self(fastdl.tensor([ids[-(self.max_length or 0):]]))
+            for i in range(count):
+                ids.append(sample(logits[-1], temperature, top_k, generator))
+                if i == count - 1:
+                    break
+                if self.max_length is not None and self.room(state) == 0:
+                    logits, state = self(fastdl.tensor([ids[-((self.max_length + 1) // 2):]]))
+                else:
+                    logits, state = self(fastdl.tensor([ids[-1:]]), state)
+        self.train(training)
+        return ids[len(prefix):]
+
+
+def sample(logits: Any, temperature: float = 1.0, top_k: int | None = None, generator: Any = None) -> int:
+    """One id by its score: the largest if temperature is 0, else drawn from softmax(logits / temperature).
+
+    Args:
+        logits: (V,).
+        top_k: only the k largest take part.
+        generator: source of random numbers; default: fastdl's own.
+    """
+    if temperature == 0:
+        return int(logits.argmax().item())
+    if top_k is not None and top_k < logits.shape[0]:
+        values, ids = logits.topk(top_k)
+        return int(ids[sample(values, temperature, None, generator)].item())
+    return int(fastdl.multinomial((logits / temperature).softmax(-1), 1, generator=generator).item())
+
+
+class LanguageModel(Generator):
     """One-hot tokens (or embeddings), a recurrent network, a linear layer that scores the next token.
 
     Args:
@@ -49,24 +109,12 @@ class LanguageModel(nn.Module):
         outputs, state = self.rnn(inputs, state)
         return self.linear(outputs.reshape(-1, self.hidden_size)), state
 
-    def generate(self, prefix: Sequence[int], count: int) -> list[int]:
-        """The `count` tokens that follow `prefix` if the likeliest is taken each time."""
-        if not prefix:
-            raise ValueError("[LanguageModel.generate] prefix: expected at least one token, got none")
-        ids: list[int] = []
-        with fastdl.no_grad():
-            logits, state = self(fastdl.tensor([list(prefix)]))  # warm-up: the state after the whole prefix
-            for _ in range(count):
-                ids.append(int(logits[-1].argmax().item()))
-                logits, state = self(fastdl.tensor([ids[-1:]]), state)
-        return ids
-
 
 def detach(state: Any) -> Any:
     """The state cut from the graph that made it, for the next minibatch of a sequence."""
     return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
 
 
-def predict(prefix: str, count: int, model: LanguageModel, vocab: Vocab) -> str:
-    """The prefix and the `count` characters that the model puts after it."""
-    return prefix + "".join(vocab.to_tokens(model.generate(vocab[list(prefix)], count)))
+def predict(prefix: str, count: int, model: Generator, vocab: Vocab, **options: Any) -> str:
+    """The prefix and the `count` characters that the model puts after it; options are those of `generate`."""
+    return prefix + "".join(vocab.to_tokens(model.generate(vocab[list(prefix)], count, **options)))
