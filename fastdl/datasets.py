@@ -17,7 +17,10 @@ TIME_MACHINE_NAME = "timemachine.txt"
 TIME_MACHINE_URL = "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt"
 TIME_MACHINE_SHA1 = "090b5e7e70c295757f55df93cb0a180b9691891a"
 TIMEOUT_SECONDS = 5.0  # for the connection and for each read
-MAX_BYTES = 1 << 20  # the file has 178,979; anything longer is not it
+TINY_SHAKESPEARE_NAME = "tinyshakespeare.txt"
+TINY_SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+TINY_SHAKESPEARE_SHA1 = "04486597058d11dcc2c556b1d0433891eb639d2e"
+MAX_BYTES = 2 << 20  # the longest file has 1,115,394; anything longer is not it
 
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_MNIST_MD5 = {  # as its authors publish them, of the packed files
@@ -67,22 +70,31 @@ def time_machine() -> Text:
     Raises:
         ValueError: the file in FASTDL_DATA is empty or not UTF-8 text.
     """
+    return _book("The Time Machine", TIME_MACHINE_NAME, TIME_MACHINE_URL, TIME_MACHINE_SHA1)
+
+
+def tiny_shakespeare() -> Text:
+    """Tiny Shakespeare, 1,115,394 characters of his plays; looked for, and replaced, as `time_machine` is."""
+    return _book("Tiny Shakespeare", TINY_SHAKESPEARE_NAME, TINY_SHAKESPEARE_URL, TINY_SHAKESPEARE_SHA1)
+
+
+def _book(title: str, name: str, url: str, sha1: str) -> Text:
     folder = os.environ.get("FASTDL_DATA")
-    if folder and (path := Path(folder) / TIME_MACHINE_NAME).is_file():
+    if folder and (path := Path(folder) / name).is_file():
         return Text(decode_text(path.read_bytes(), path), str(path))
-    path = cache_dir() / TIME_MACHINE_NAME
+    path = cache_dir() / name
     with contextlib.suppress(OSError):
         data = path.read_bytes()
-        if hashlib.sha1(data, usedforsecurity=False).hexdigest() == TIME_MACHINE_SHA1:
+        if hashlib.sha1(data, usedforsecurity=False).hexdigest() == sha1:
             return Text(decode_text(data, path), str(path))
     try:
-        data = download(TIME_MACHINE_URL, TIME_MACHINE_SHA1)
+        data = download(url, sha1)
     except OSError as error:
-        return Text(_pydoc_topics(), f"The Time Machine is not in FASTDL_DATA or {cache_dir()} and could not be "
-                    f"fetched from {TIME_MACHINE_URL} ({error}); pydoc's help topics stand in for it", True)
+        return Text(_pydoc_topics(), f"{title} is not in FASTDL_DATA or {cache_dir()} and could not be "
+                    f"fetched from {url} ({error}); pydoc's help topics stand in for it", True)
     with contextlib.suppress(OSError):  # a read-only home costs a download next time, nothing else
         _write_atomically(path, data)
-    return Text(decode_text(data, path), TIME_MACHINE_URL)
+    return Text(decode_text(data, path), url)
 
 
 def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
@@ -194,11 +206,12 @@ def download(url: str, digest: str, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def decode_text(data: bytes, name: str | os.PathLike[str]) -> str:
-    """The text of UTF-8 bytes. ValueError that names the file, the byte and its position if it is none."""
+    """The text of UTF-8 bytes. ValueError that names the file, the byte, its position and line if it is none."""
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 text: byte 0x{data[error.start]:02x} at position {error.start}") from None
+        raise ValueError(f"{name}: not UTF-8 text: byte 0x{data[error.start]:02x} at position {error.start}, "
+                         f"line {data.count(10, 0, error.start) + 1}") from None
     if not text.strip():
         raise ValueError(f"{name}: no text in it ({len(data)} bytes)")
     return text

@@ -111,7 +111,7 @@ def test_help_is_short_and_complete(demo):
     (b"", r"empty\.txt: no text in it \(0 bytes\)"),
     (b"12 34\n56\n", r"empty\.txt: \[load_corpus\] no char tokens in 2 lines"),
     (b"too short", r"corpus of 9 tokens is too short: batch_size 32 x num_steps 35 needs 1121"),
-    (b"fianc\xe9e", r"empty\.txt: not UTF-8 text: byte 0xe9 at position 5"),
+    (b"fianc\xe9e", r"empty\.txt: not UTF-8 text: byte 0xe9 at position 5, line 1"),
 ])
 def test_unusable_texts(demo, tmp_path, content, message):
     (tmp_path / "empty.txt").write_bytes(content)

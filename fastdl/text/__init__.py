@@ -13,6 +13,7 @@ from fastdl.text.corpus import normalize as normalize
 from fastdl.text.corpus import read_text as read_text
 from fastdl.text.corpus import seq_data_iter_random as seq_data_iter_random
 from fastdl.text.corpus import seq_data_iter_sequential as seq_data_iter_sequential
+from fastdl.text.ngram_model import NGramModel as NGramModel
 from fastdl.text.translation import Batch as Batch
 from fastdl.text.translation import PairLoader as PairLoader
 from fastdl.text.translation import build_array as build_array

@@ -32,13 +32,13 @@ def normalize(text: str) -> list[str]:
     return [_NOT_LETTERS.sub(" ", line).strip().lower() for line in text.splitlines()]
 
 
-def load_corpus(lines: Sequence[str], token: str = "char", max_tokens: int = -1,
+def load_corpus(lines: Sequence[str], token: str | Callable[[str], list[Any]] = "char", max_tokens: int = -1,
                 vocab: Vocab | None = None) -> tuple[list[int], Vocab]:
     """Ids of all tokens of all lines in one row, and the vocabulary.
 
     Args:
         lines: the text.
-        token: "char" or "word".
+        token: "char", "word" or a function that gives the tokens of a line.
         max_tokens: only that many tokens are kept, if positive; the vocabulary is that of the whole text.
         vocab: takes this one; default: made from the lines.
     Raises:
@@ -46,14 +46,15 @@ def load_corpus(lines: Sequence[str], token: str = "char", max_tokens: int = -1,
     """
     tokens = tokenize(lines, token)
     if not any(tokens):
-        raise ValueError(f"[load_corpus] no {token} tokens in {len(tokens)} lines")
+        raise ValueError(f"[load_corpus] no {token if isinstance(token, str) else ''} tokens in {len(tokens)} lines")
     if vocab is None:
         vocab = Vocab(tokens)
     corpus = [i for line in tokens for i in vocab[line]]
     return (corpus[:max_tokens] if max_tokens > 0 else corpus), vocab
 
 
-def load_corpus_time_machine(max_tokens: int = -1, token: str = "char") -> tuple[list[int], Vocab]:
+def load_corpus_time_machine(max_tokens: int = -1,
+                             token: str | Callable[[str], list[Any]] = "char") -> tuple[list[int], Vocab]:
     """Ids and vocabulary of The Time Machine (see `fastdl.datasets.time_machine`), by characters as in the book.
 
     Warns if the novel could not be had and another text stands in for it.

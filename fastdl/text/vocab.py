@@ -6,7 +6,7 @@ import json
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ UNK = "<unk>"
 FORMAT = "fastdl.vocab.1"
 
 
-def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
-    """Splits each line into words (at white space) or characters.
+def tokenize(lines: Iterable[str], token: str | Callable[[str], list[Any]] = "word") -> list[list[Any]]:
+    """Splits each line into words (at white space), characters, or as a function says.
 
     Args:
         lines: strings; one string alone is refused, because its "lines" would be its characters.
-        token: "word" or "char".
+        token: "word", "char" or a function that gives the tokens of a line.
     Returns:
         One list of tokens per line.
     Raises:
@@ -28,11 +28,13 @@ def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
     if isinstance(lines, (str, bytes)):
         raise TypeError(f"[tokenize] lines: expected a list of strings, got one {type(lines).__name__}; "
                         "use text.splitlines()")
+    if callable(token):
+        return [list(token(line)) for line in lines]
     if token == "word":
         return [line.split() for line in lines]
     if token == "char":
         return [list(line) for line in lines]
-    raise ValueError(f"[tokenize] token: expected 'word' or 'char', got {token!r}")
+    raise ValueError(f"[tokenize] token: expected 'word', 'char' or a function, got {token!r}")
 
 
 def ngrams(tokens: Sequence[Any], n: int) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ def test_tokenize_by_word_and_by_character():
 
 
 def test_tokenize_refuses_other_units_and_bare_strings():
-    with pytest.raises(ValueError, match="expected 'word' or 'char', got 'syllable'"):
+    with pytest.raises(ValueError, match="expected 'word', 'char' or a function, got 'syllable'"):
         tokenize(["a"], "syllable")
     with pytest.raises(TypeError, match="got one str"):
         tokenize("a b")
@@ -130,3 +130,7 @@ def test_load_says_what_is_wrong_with_a_file(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         Vocab.load(path)
     assert "vocab.json" in str(error.value)
+
+
+def test_a_function_of_ones_own_may_tokenize():
+    assert tokenize(["a-b", "", "c"], lambda line: line.split("-")) == [["a", "b"], [""], ["c"]]
