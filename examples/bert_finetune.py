@@ -37,7 +37,7 @@ def main() -> int:
             models.BertPretraining(bert).load_state_dict(fastdl.load(options.checkpoint))
         options.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(f"bert_finetune.py: {' '.join(str(error).split())}")
+        sys.exit(f"bert_finetune: error: {' '.join(str(error).split())}")
     model = models.BertClassifier(bert, 2)
     optimizer = fastdl.optim.AdamW(model.parameters(), lr=1e-3 if options.checkpoint is None else 2e-4)
     for epoch in range(2 if options.quick else options.epochs):

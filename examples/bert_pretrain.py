@@ -29,7 +29,7 @@ def main() -> int:
         data = text.BertData(source, batch_size=64, max_length=64, seed=options.seed)
         options.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        sys.exit(f"bert_pretrain.py: {error}")
+        sys.exit(f"bert_pretrain: error: {error}")
     fastdl.manual_seed(options.seed)
     width, layers = (32, 1) if options.quick else (128, 2)
     model = models.BertPretraining(models.BertModel(len(data.vocab), width, layers, 2, 2 * width, 64))

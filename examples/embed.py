@@ -29,13 +29,18 @@ def main() -> int:
     from fastdl import models
 
     sentences = options.sentences or SENTENCES
+    try:
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"embed: error: {error}")
     if options.folder:
         try:
             model = models.BertModel.from_pretrained(options.folder)
             begin = time.perf_counter()
             vectors = model.encode(sentences)
         except (OSError, ValueError, RuntimeError) as error:
-            sys.exit(f"embed.py: {error}")
+            sys.exit(f"embed: error: {error}")
         print(f"{len(sentences)} sentences in {(time.perf_counter() - begin) * 1e3:.1f} ms")
     elif options.quick:
         fastdl.manual_seed(options.seed)
@@ -46,9 +51,8 @@ def main() -> int:
         vectors = vectors / vectors.square().sum(1, keepdim=True).sqrt()
         print("no folder: characters and an untrained encoder, so the similarities mean nothing")
     else:
-        sys.exit("embed.py: name the folder of a model, or use --quick")
+        sys.exit("embed: error: name the folder of a model, or use --quick")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         fastdl.save({"embeddings": vectors}, options.out / "embeddings.safetensors")
     for sentence, row in zip(sentences, (vectors @ vectors.mT).tolist()):
         print(" ".join(f"{value:6.3f}" for value in row), "", sentence)

@@ -19,6 +19,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (out)")
     parser.add_argument("--quick", action="store_true", help="few steps, to see that all works")
     options = parser.parse_args(argv)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"kernel_regression: error: {error}") from None
     if options.epochs is None:
         options.epochs = 5 if options.quick else 100
     return options
@@ -67,8 +71,6 @@ def main(options: argparse.Namespace) -> int:
         print(f"pictures: {options.out}/kernel-regression*.png")
     except ImportError as error:
         print(f"no pictures: {error}")
-    except OSError as error:
-        raise SystemExit(f"kernel_regression: error: {error}") from None
     return 0
 
 

@@ -25,7 +25,7 @@ RHYME = "Twinkle, twinkle, little star, how I wonder what you are!\nUp above the
 def data(tmp_path_factory):
     """What FASTDL_DATA names: stand-ins for the data sets, in their formats."""
     folder = tmp_path_factory.mktemp("data")
-    (folder / "timemachine.txt").write_text(RHYME * 60)
+    (folder / "timemachine.txt").write_text((RHYME + "\n") * 60)
     write_set(folder / "fashion-mnist", count=600)
     return folder
 
