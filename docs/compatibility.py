@@ -32,6 +32,10 @@ DIFFERENCES = {
     "F.ctc_loss": "The gradient for log_probs is that of the formula; PyTorch adds exp(log_probs), which log_softmax "
                   "takes out again.",
     "F.interpolate": "`antialias=True` raises NotImplementedError.",
+    "bool tensors": "`-` with a bool, and `//`, `%`, `**` of two bools, are computed (PyTorch refuses them).",
+    "split, chunk, unbind": "Their results may be written in place under autograd.",
+    "diagonal": "A copy: writes into it do not reach the tensor.",
+    "`//=`, `%=`, `&=`, `|=`, `^=`": "Bind the name to a new tensor; PyTorch writes into the old one.",
     "hypot": "The gradient at (0, 0) is 0, not NaN.",
     "torch.vander": "Can be differentiated.",
     "copysign": "`other` gets no gradient where PyTorch's gets zeros.",

@@ -39,22 +39,16 @@ class _Format:
         if not self.floating:
             self.width = max([len(str(v)) for v in shown.ravel().tolist()], default=1)
             return
-        values = np.abs(shown[np.isfinite(shown) & (shown != 0)].astype(np.float64))
-        texts = []
+        # as PyTorch: zeros and values that are not finite do not widen a column
+        shown = shown[np.isfinite(shown) & (shown != 0)]
+        values = np.abs(shown.astype(np.float64))
+        self.whole = bool((values == np.ceil(values)).all())
         if values.size:
             largest, smallest = values.max(), values.min()
-            self.whole = bool((values == np.ceil(values)).all())
-            if self.whole:
-                self.scientific = largest / smallest > 1000 or largest > 1e8
-            else:
-                self.scientific = largest / smallest > 1000 or largest > 1e8 or smallest < 1e-4
+            self.scientific = bool(largest / smallest > 1000 or largest > 1e8 or (not self.whole and smallest < 1e-4))
         if _options["sci_mode"] is not None:
             self.scientific = _options["sci_mode"]
-        self.whole = self.whole or not values.size
-        # a whole-valued tensor is only written in scientific form when its range asks for it
         self.digits = digits
-        # as PyTorch: zeros and values that are not finite do not widen a whole-valued column
-        shown = shown[np.isfinite(shown) & (shown != 0)] if self.whole and not self.scientific else shown
         texts = [self.text(v) for v in shown.ravel().tolist()]
         self.width = max(map(len, texts), default=1)
 
@@ -126,7 +120,7 @@ def tensor_repr(t) -> str:
     elif t.requires_grad:
         notes.append("requires_grad=True")
     text = f"tensor({body}"
-    line = len(text) - text.rfind("\n") - 1
+    line = len(text) - text.rfind("\n") + 1  # PyTorch leaves two columns free
     for note in notes:
         if line + len(note) + 2 > _options["linewidth"]:
             text += ",\n" + " " * indent + note

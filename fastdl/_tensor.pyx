@@ -530,7 +530,7 @@ cdef class Tensor:
     def __format__(self, spec):
         if cnp.PyArray_NDIM(self.a) == 0:
             return format(self.item(), spec)
-        return format(repr(self), spec)
+        return object.__format__(self, spec)
 
     def __reduce__(self):
         return rebuild, (type(self), self.a.copy(), self.wants_grad), getattr(self, "__dict__", None) or None

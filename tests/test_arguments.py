@@ -257,3 +257,42 @@ def test_arrays_that_no_tensor_can_hold(call):
 def test_a_parameter_list_with_none(call):
     with pytest.raises(TypeError, match="expected tensors, got None"):
         call()
+
+
+@pytest.mark.parametrize("write, slope", [
+    (lambda v: v.square_(), 2.0), (lambda v: v.abs_(), 1.0), (lambda v: v.log_(), 1.0), (lambda v: v.clamp_(0, 9), 1.0),
+])
+def test_in_place_functions_of_a_view_have_gradients(write, slope):
+    x = fastdl.ones(2, 3, requires_grad=True)
+    y = x * 1
+    write(y.T[1:])
+    y.sum().backward()
+    assert x.grad.tolist() == [[1, slope, slope]] * 2
+
+
+@pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, float("inf")])
+def test_norm_of_zeros_has_the_gradient_zero(p):
+    x = fastdl.zeros(3, requires_grad=True)
+    x.norm(p).backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_triangles_keep_bool():
+    x = fastdl.ones(2, 2, dtype=fastdl.bool)
+    assert x.tril().dtype is x.triu().dtype is fastdl.bool
+    assert x.tril().tolist() == [[True, False], [True, True]]
+
+
+def test_whole_types_go_into_each_other_in_place():
+    x = fastdl.tensor([250, 3], dtype=fastdl.uint8)
+    x += fastdl.tensor([10, 1])
+    assert x.tolist() == [4, 4] and x.dtype is fastdl.uint8
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        x += 0.5
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        fastdl.ones(2, dtype=fastdl.bool).add_(fastdl.tensor([1, 2]))
+
+
+def test_zeros_and_nan_do_not_widen_what_is_printed():
+    assert repr(fastdl.tensor([-0.0, 2.0, 0.5])) == "tensor([-0.0000, 2.0000, 0.5000])"
+    assert repr(fastdl.tensor([np.nan, 1e9, 0.5])) == "tensor([       nan, 1.0000e+09, 5.0000e-01])"

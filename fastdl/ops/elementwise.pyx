@@ -352,6 +352,9 @@ cdef Tensor scaled(Tensor x, double factor):
 
 # In place ---------------------------------------------------------------------------------------------------------
 
+cdef str KINDS = "b iuf"  # bool, whole, floating: in pairs, a result goes into its own kind or a later one
+
+
 cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
     """x = x op other in x's own memory, recorded."""
     cdef str name = BINARY_NAME[op]
@@ -367,7 +370,7 @@ cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
                            f"fit into the tensor's {shape_of(x)}")
     if op == FDL_DIV and not (<object> x.a).dtype.kind == "f":
         result = default_float()
-    if not np.can_cast(cnp.PyArray_DescrFromType(result), cnp.PyArray_DescrFromType(typenum), "same_kind"):
+    if KINDS.index((<object> cnp.PyArray_DescrFromType(result)).kind) // 2 > KINDS.index((<object> x.a).dtype.kind) // 2:
         raise RuntimeError(f"result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output type "
                            f"{x.dtype}")
     y = to_type(y, typenum)
@@ -575,7 +578,7 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
     """x = op(x) in x's own memory, recorded."""
     cdef Node node = None
     cdef tuple edges = None
-    cdef Tensor source
+    cdef Tensor source, before = x
     begin_inplace(x)
     if is_half(cnp.PyArray_TYPE(x.a)):
         if grad_enabled() and wants(x):
@@ -589,7 +592,10 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
         np.copyto(x.a, UNARY[op][2](x.a))
         return end_inplace(x, UNARY[op][0] + "_", None, None)
     if grad_enabled() and wants(x):
-        node, edges = unary_node(op, x, None, p, q), (edge(x),)
+        if UNARY[op][1] is False:  # the derivative needs the value lost here
+            before = cast_copy(x, cnp.PyArray_TYPE(x.a))
+            before.node = x.node
+        node, edges = unary_node(op, before, None, p, q), (edge(x),)
     if cnp.PyArray_IS_C_CONTIGUOUS(x.a):
         run_unary(op, x, x, p, q)
     else:

@@ -618,7 +618,8 @@ def topk(Tensor input, int k, int dim=-1, bint largest=True, bint sorted=True):
 # triangles --------------------------------------------------------------------------------------------------------
 
 cdef Tensor triangle(Tensor x, object mask):
-    return x.where(wrap(own_array(np.broadcast_to(mask, shape_of(x)))), as_tensor(0, x))
+    cdef Tensor keep = wrap(own_array(np.broadcast_to(mask, shape_of(x))))
+    return x & keep if cnp.PyArray_ISBOOL(x.a) else x.where(keep, as_tensor(0, x))
 
 
 def tril(Tensor input, int diagonal=0):

@@ -604,6 +604,15 @@ cdef Tensor norm2(Tensor x, unsigned int mask, bint keepdim):
     return y
 
 
+cdef Tensor power_or_zero(Tensor x, double p):
+    """x^p, p > 0, whose gradient at 0 is 0 and not infinite."""
+    cdef Tensor zero
+    if not (grad_enabled() and wants(x)):
+        return binary(FDL_POW, x, p, 1)
+    zero = compare(FDL_EQ, x, 0)
+    return binary(FDL_POW, x.masked_fill(zero, 1), p, 1).masked_fill(zero, 0)
+
+
 def norm(Tensor input, p="fro", dim=None, keepdim=False, dtype=None):
     """The p-norm of the elements along `dim` (None: all): (sum |x|^p)^(1/p).
 
@@ -633,7 +642,9 @@ def norm(Tensor input, p="fro", dim=None, keepdim=False, dtype=None):
     if p in (float("inf"), float("-inf")):
         require_elements("norm", x, mask)
         return reduced(FDL_MAX if p > 0 else FDL_MIN, x, mask, keepdim)
-    return binary(FDL_POW, reduced(FDL_SUM, binary(FDL_POW, x, p, 1), mask, keepdim), 1 / p, 1)
+    x = power_or_zero(x, p) if 0 < p < 1 else binary(FDL_POW, x, p, 1)
+    x = reduced(FDL_SUM, x, mask, keepdim)
+    return power_or_zero(x, 1 / p) if p > 0 else binary(FDL_POW, x, 1 / p, 1)
 
 
 @cython.final
