@@ -71,7 +71,7 @@ static void pixels_first(const dw_plan *d, real *g, real *bias_sums, block b, in
                 v_transpose(x);
                 UNROLL for (int j = 0; j < VL; j++) {
                     if (j < count) v_store(g + (i + j) * d->width + c, x[j]);
-                    total[j % 4] += x[j];
+                    total[VL < 4 ? (i + j) % 4 : j % 4] += x[j];
                 }
             }
             if (bias_sums) v_store(bias_sums + c, v_load(bias_sums + c) + ((total[0] + total[2]) + (total[1] + total[3])));

@@ -195,7 +195,7 @@ INLINE void row_exp(const ce_args *a, ce_rows *rows, int slot, real *e, const re
     vf max = v_set1(rows->max[slot]);
     for (int64_t c = 0; c < a->v;) {
         int64_t end = min_i64(c + SUM_ELEMS, a->v);
-        ce_sums s = {{0}, {0}, {0}};
+        ce_sums s = {};
         for (; c + LANES <= end; c += LANES) {
             __builtin_prefetch(x + a->v + c); /* the next row: its maximum is bound by memory, this loop is not */
             if (kind == SOFT) __builtin_prefetch(q + a->v + c);
@@ -280,7 +280,7 @@ INLINE void plane(const ce_args *a, int64_t n, int64_t j, const int vectors, int
     real *dx = a->dlogits ? a->dlogits + at : 0, *e = dx;
     vf max[PLANE_VECTORS * NV], sum[PLANE_VECTORS * NV] = {0}, factor[PLANE_VECTORS * NV] = {0};
     vf rest[PLANE_VECTORS * NV] = {0}, hard[PLANE_VECTORS * NV] = {0}, d_target[PLANE_VECTORS * NV] = {0};
-    vi t[PLANE_VECTORS * NV];
+    vi t[PLANE_VECTORS * NV] = {};
     int streams = dx && buffer && vectors > 1 && !(((uintptr_t)dx | a->inner * sizeof(real)) % VB);
     if (streams) e = buffer, e_step = vectors * VL;
     UNROLL for (int k = 0; k < vectors; k++) {

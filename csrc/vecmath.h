@@ -319,7 +319,8 @@ INLINE vf v_log_pair(vf x, vf k0, vf *lo) {
     vf d_lo = (V(1) - d) + m;
     vf s = f / d, s_lo = v_fma(-s, d_lo, v_fma(-s, d, f)) / d;
     vf z = s * s, z_lo = v_fma(s, s, -z) + V(2) * s * s_lo;
-    const real third2 = (real)(2.0 / 3), third2_lo = (real)(2.0L / 3 - third2);
+    const real third2 = (real)(2.0 / 3); /* and what it lacks: */
+    const real third2_lo = (real)((sizeof(real) == 8 ? 0x1p-53 : -0x1p-24) / 3);
     vf p = z * V(third2);
     vf p_lo = v_fma(z, V(third2), -p) + v_fma(z, V(third2_lo), z_lo * V(third2)) + z * z * V_POLY(z, POW_C);
     vf g = V(2) + p, g_lo = (V(2) - g) + p + p_lo; /* log(m) = s g */
