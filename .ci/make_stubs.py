@@ -65,7 +65,8 @@ SETTABLE = {"requires_grad": "_bool", "grad": "Tensor | Any", "data": "Tensor"} 
 SELF = {"requires_grad_"}  # return the tensor of the class that they were called on
 
 BINARY = [*(side + name for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
-            for side in ("", "r")), "iadd", "isub", "imul", "itruediv", "ipow", "lt", "le", "gt", "ge"]  # fmt: skip
+            for side in ("", "r")), "iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imod", "iand", "ior",
+          "ixor", "lt", "le", "gt", "ge"]  # fmt: skip
 SPECIAL = [
     *(f"def __{name}__(self, other: Any) -> Tensor: ..." for name in BINARY),
     *(f"def __{name}__(self, other: Any) -> Tensor: ...  # type: ignore[override]" for name in ("eq", "ne")),

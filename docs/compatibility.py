@@ -35,7 +35,6 @@ DIFFERENCES = {
     "bool tensors": "`-` with a bool, and `//`, `%`, `**` of two bools, are computed (PyTorch refuses them).",
     "split, chunk, unbind": "Their results may be written in place under autograd.",
     "diagonal": "A copy: writes into it do not reach the tensor.",
-    "`//=`, `%=`, `&=`, `|=`, `^=`": "Bind the name to a new tensor; PyTorch writes into the old one.",
     "hypot": "The gradient at (0, 0) is 0, not NaN.",
     "torch.vander": "Can be differentiated.",
     "copysign": "`other` gets no gradient where PyTorch's gets zeros.",
@@ -76,7 +75,7 @@ override wraps partial bind ref inf copy_method EPOCH Sequence Mapping Swizzle S
 Logger Logging Node Value Use Block Code Capsule Tracing Dispatch Exclude Disable Deserial Serial DeepCopy Alias
 Aggregation Accelerator CallStack Compilation Concrete Device Error File Function Fatal IODescriptor Named OutOf
 PyTorch Static Throughput Tag Await Object Operator Execution RRef BufferDict ParameterDict ModuleDict Interface
-Complete Union Container factory NLLLoss2d DataParallel Transform transform_to biject_to register_kl
+Complete Union Container factory NLLLoss2d Transform transform_to biject_to register_kl
 """
 
 

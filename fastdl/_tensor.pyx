@@ -583,6 +583,11 @@ cdef class Tensor:
     def __imul__(self, other): return operators.imul(self, other)
     def __itruediv__(self, other): return operators.idiv(self, other)
     def __ipow__(self, other): return operators.ipow(self, other)
+    def __ifloordiv__(self, other): return self.floor_divide_(other)
+    def __imod__(self, other): return self.remainder_(other)
+    def __iand__(self, other): return self.bitwise_and_(other)
+    def __ior__(self, other): return self.bitwise_or_(other)
+    def __ixor__(self, other): return self.bitwise_xor_(other)
     def __getitem__(self, index): return operators.getitem(self, index)
     def __setitem__(self, index, value): operators.setitem(self, index, value)
 

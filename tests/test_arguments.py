@@ -1,5 +1,7 @@
 """The edge of what operators take: overlapping memory, expanded and read-only tensors, None, float16, 0-d."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -296,3 +298,14 @@ def test_whole_types_go_into_each_other_in_place():
 def test_zeros_and_nan_do_not_widen_what_is_printed():
     assert repr(fastdl.tensor([-0.0, 2.0, 0.5])) == "tensor([-0.0000, 2.0000, 0.5000])"
     assert repr(fastdl.tensor([np.nan, 1e9, 0.5])) == "tensor([       nan, 1.0000e+09, 5.0000e-01])"
+
+
+@pytest.mark.parametrize("operation, expected", [
+    (operator.ifloordiv, [2, 3, 4]), (operator.imod, [1, 1, 1]), (operator.iand, [0, 2, 0]), (operator.ior, [7, 7, 11]),
+    (operator.ixor, [7, 5, 11]),
+])  # fmt: skip
+def test_augmented_assignment_writes_into_the_tensor(operation, expected):
+    x = fastdl.tensor([[5, 7, 9], [1, 1, 1]])
+    row = x[0]
+    assert operation(row, 2) is row
+    assert x.tolist() == [expected, [1, 1, 1]]

@@ -312,3 +312,20 @@ class ParameterDict(Module):
         return "\n".join(
             _describe(key, value, value.data.type() if isinstance(value, Tensor) else "") for key, value in self.items()
         )
+
+
+class DataParallel(Module):
+    """`module` itself: there is one device, the CPU, and its threads share every operator anyway.
+
+    The attribute `module` and the names in the state dict ("module.weight") are PyTorch's. The other arguments are
+    accepted and not needed.
+    """
+
+    def __init__(self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> None:
+        super().__init__()
+        self.module = module
+        self.dim = dim
+        self.device_ids: list[Any] = []
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        return self.module(*inputs, **kwargs)

@@ -128,3 +128,9 @@ def test_parameter_dict():
     )
     with pytest.raises(KeyError):
         net["w"]
+
+
+def test_data_parallel_is_its_module():
+    net = nn.DataParallel(nn.Linear(3, 2), device_ids=[0, 1])
+    x = fastdl.ones(4, 3)
+    assert (net(x) == net.module(x)).all() and list(net.state_dict()) == ["module.weight", "module.bias"]
