@@ -145,7 +145,7 @@ def test_drawing_takes_one_percent_of_the_time_at_most(tmp_path, monkeypatch, to
         adding.append(time.perf_counter() - begin)
         time.sleep(0.001)
     assert 1 <= len(drawing) <= 100
-    # a step that does not draw: 1 % of the fastest training step of the book, 0.5 ms; the best, for the machine may be busy
+    # a step that does not draw: 1 % of the book's fastest training step, 0.5 ms; the best, for the machine may be busy
     assert min(adding) < 5e-6
 
 
