@@ -152,7 +152,7 @@ def check_row(row: Row, workers: dict[tuple[str, int], Worker], engines: list[st
 def machine() -> dict[str, Any]:
     from fastdl import _info, _kernels
 
-    return {"cpu": _info.cpu_model(), "cpus": os.cpu_count(), "isa": _kernels.isa(), "system": platform.platform(),
+    return {"cpu": _info.cpu_model(), "cpus": os.cpu_count(), "isa": _kernels.isa(), "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
 
 
