@@ -152,8 +152,8 @@ def check_row(row: Row, workers: dict[tuple[str, int], Worker], engines: list[st
 def machine() -> dict[str, Any]:
     from fastdl import _info, _kernels
 
-    return {"cpu": _info.cpu_model(), "cpus": os.cpu_count(), "isa": _kernels.isa(), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
+    return {"cpu": _info.cpu_model(), "cpus": os.cpu_count(), "isa": _kernels.isa(),
+            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
 
 
 def versions(engines: list[str]) -> dict[str, str]:
