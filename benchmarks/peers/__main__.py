@@ -153,7 +153,8 @@ def machine() -> dict[str, Any]:
     from fastdl import _info, _kernels
 
     return {"cpu": _info.cpu_model(), "cpus": os.cpu_count(), "isa": _kernels.isa(),
-            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
+            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
+            "date": time.strftime("%Y-%m-%d")}
 
 
 def versions(engines: list[str]) -> dict[str, str]:
