@@ -60,21 +60,25 @@ def _is_causal(mask: Tensor | None, hint: bool | None) -> bool:
 class _Layer(Module):
     """What encoder and decoder layers share: attentions, the feed-forward net, norm and dropout of each branch."""
 
-    def _build(
+    _attentions: tuple[str, ...] = ()  # names, in the order of their branches
+
+    def __init__(
         self,
-        attentions: tuple[str, ...],
         d_model: int,
         nhead: int,
-        dim_feedforward: int,
-        dropout: float,
-        activation: Activation,
-        layer_norm_eps: float,
-        batch_first: bool,
-        norm_first: bool,
-        bias: bool,
-        new: dict[str, Any],
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = F.relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
-        for name in attentions:
+        super().__init__()
+        new = {"device": device, "dtype": dtype}
+        for name in self._attentions:
             setattr(
                 self, name, MultiheadAttention(d_model, nhead, dropout, bias=bias, batch_first=batch_first, **new)
             )
@@ -82,7 +86,7 @@ class _Layer(Module):
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **new)
         self.norm_first = norm_first
-        branches = range(1, len(attentions) + 2)
+        branches = range(1, len(self._attentions) + 2)
         for i in branches:
             setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **new))
         for i in branches:
@@ -127,25 +131,7 @@ class TransformerEncoderLayer(_Layer):
         (L, N, E) -> the same; (N, L, E) with batch_first; or (L, E).
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self._build(
-            ("self_attn",), d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
-            norm_first, bias, {"device": device, "dtype": dtype},
-        )  # fmt: skip
+    _attentions = ("self_attn",)
 
     def forward(
         self,
@@ -239,25 +225,7 @@ class TransformerEncoder(Module):
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's output, feed-forward net; arguments as TransformerEncoderLayer."""
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self._build(
-            ("self_attn", "multihead_attn"), d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps,
-            batch_first, norm_first, bias, {"device": device, "dtype": dtype},
-        )  # fmt: skip
+    _attentions = ("self_attn", "multihead_attn")
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -444,6 +444,15 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return median_result(values, indices)
 
 
+def _and_mean(
+    spread: Callable[..., Tensor], input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool,
+    correction: float | None,
+) -> tuple[Tensor, Tensor]:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return spread(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
 def var_mean(
     input: Tensor,
     dim: Any = None,
@@ -453,9 +462,7 @@ def var_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(var, mean)"""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    return _and_mean(var, input, dim, unbiased, keepdim, correction)
 
 
 def std_mean(
@@ -467,9 +474,7 @@ def std_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(std, mean)"""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    return _and_mean(std, input, dim, unbiased, keepdim, correction)
 
 
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
