@@ -21,19 +21,26 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Scores the next token of sequences, some steps at a time.
 
-    A subclass has these three methods.
+    A subclass has the three methods that raise here, and `output`, the linear layer that makes scores of features.
     """
+
+    output: Any
 
     def init_state(self, memory: Any, lengths: Any) -> Any:
         """The state before the first token: memory is the encoder's result, lengths (N,) those of the sources."""
         raise NotImplementedError
 
-    def forward(self, tokens: Any, state: Any) -> tuple[Any, Any]:
-        """Scores (N, T, V) of the token behind each of the next tokens (N, T), and the state after them.
+    def features(self, tokens: Any, state: Any) -> tuple[Any, Any]:
+        """What `output` reads (N, T, H) at each of the next tokens (N, T), and the state after them.
 
         Steps may come all at once or one by one: the results are the same.
         """
         raise NotImplementedError
+
+    def forward(self, tokens: Any, state: Any) -> tuple[Any, Any]:
+        """Scores (N, T, V) of the token behind each of the next tokens (N, T), and the state after them."""
+        x, state = self.features(tokens, state)
+        return self.output(x), state
 
     def select(self, state: Any, rows: Any) -> Any:
         """The state of these rows of the batch (int64), in their order, any number of times."""
@@ -61,8 +68,10 @@ class EncoderDecoder(nn.Module):
         Each is predicted from the true ones before it (teacher forcing), the first from `bos`.
         """
         inputs = fastdl.cat([fastdl.full((target.shape[0], 1), bos, dtype=fastdl.int64), target[:, :-1]], 1)
-        logits = self(source, lengths, inputs)
-        return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), ignore_index=pad)
+        x, _ = self.decoder.features(inputs, self.encode(source, lengths))
+        output = self.decoder.output
+        return F.linear_cross_entropy(x.reshape(-1, x.shape[-1]), output.weight, target.reshape(-1),
+                                      linear_bias=output.bias, ignore_index=pad)
 
     @fastdl.no_grad()
     def attention_weights(self, source: Any, lengths: Any, inputs: Any) -> dict[str, Any]:
@@ -139,11 +148,11 @@ class GRUDecoder(Decoder):
     def init_state(self, memory: Any, lengths: Any = None) -> GRUState:
         return GRUState(memory[1], memory[1][-1])
 
-    def forward(self, tokens: Any, state: GRUState) -> tuple[Any, GRUState]:
+    def features(self, tokens: Any, state: GRUState) -> tuple[Any, GRUState]:
         embedded = self.embedding(tokens.T)
         context = state.context.expand(embedded.shape[0], *state.context.shape)
         outputs, hidden = self.rnn(fastdl.cat([embedded, context], 2), state.hidden)
-        return self.output(outputs.transpose(0, 1)), GRUState(hidden, state.context)
+        return outputs.transpose(0, 1), GRUState(hidden, state.context)
 
     def select(self, state: GRUState, rows: Any) -> GRUState:
         return GRUState(state.hidden.index_select(1, rows), state.context.index_select(0, rows))
@@ -174,14 +183,14 @@ class BahdanauDecoder(Decoder):
         keep = None if lengths is None else valid_mask(lengths, outputs.shape[1]).unsqueeze(1)
         return BahdanauState(hidden, outputs, self.attention.W_k(outputs), keep)
 
-    def forward(self, tokens: Any, state: BahdanauState) -> tuple[Any, BahdanauState]:
+    def features(self, tokens: Any, state: BahdanauState) -> tuple[Any, BahdanauState]:
         hidden, outputs, keys, keep = state
         steps = []
         for embedded in self.embedding(tokens.T).split(1):  # (1, N, E)
             context = self.attention.attend(hidden[-1].unsqueeze(1), keys, outputs, keep)
             step, hidden = self.rnn(fastdl.cat([embedded, context.transpose(0, 1)], 2), hidden)
             steps.append(step)
-        return self.output(fastdl.cat(steps, 0).transpose(0, 1)), state._replace(hidden=hidden)
+        return fastdl.cat(steps, 0).transpose(0, 1), state._replace(hidden=hidden)
 
     def select(self, state: BahdanauState, rows: Any) -> BahdanauState:
         hidden, *others = state

@@ -96,7 +96,7 @@ class TransformerState(NamedTuple):
 class TransformerDecoder(Decoder):
     """Blocks over the embedded target, and with norm_first a norm at the end; arguments as TransformerEncoder.
 
-    In training the state that `forward` gives back is of no use: all steps are to come at once.
+    In training the state that `features` gives back is of no use: all steps are to come at once.
     """
 
     def __init__(self, vocab_size: int, num_hiddens: int, num_heads: int, ffn_hiddens: int, num_layers: int,
@@ -112,7 +112,7 @@ class TransformerDecoder(Decoder):
         keys = [block.multihead_attn.keys_and_values(memory) for block in self.blocks]
         return TransformerState(keys, lengths, [None] * len(keys), 0)
 
-    def forward(self, tokens: Any, state: TransformerState) -> tuple[Any, TransformerState]:
+    def features(self, tokens: Any, state: TransformerState) -> tuple[Any, TransformerState]:
         if self.training and state.steps:
             raise RuntimeError("[TransformerDecoder] in training all steps are to come at once: call eval() first")
         x = self.embedding(tokens, state.steps)
@@ -120,7 +120,7 @@ class TransformerDecoder(Decoder):
         for block, memory, before in zip(self.blocks, state.memory, state.cache):
             x, after = block(x, memory, state.lengths, before)
             cache.append(after)
-        return self.output(self.norm(x)), state._replace(cache=cache, steps=state.steps + tokens.shape[1])
+        return self.norm(x), state._replace(cache=cache, steps=state.steps + tokens.shape[1])
 
     def select(self, state: TransformerState, rows: Any) -> TransformerState:
         def pick(pairs: list[Any]) -> list[Any]:
