@@ -67,3 +67,20 @@ def test_help_and_bad_input(example: Path, tmp_path: Path, data: Path):
     if done.returncode != ABSENT:
         assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert done.stderr.startswith(f"{example.stem}: error: ") and "file" in done.stderr
+
+
+def test_a_language_model_refuses_checkpoints_of_another_vocabulary_or_width(tmp_path: Path, data: Path):
+    example = ROOT / "examples" / "language_model.py"
+    text = tmp_path / "text.txt"
+    text.write_text(RHYME * 40)
+    options = ["--quick", "--data", text, "--out", "out", "--epochs", 1]
+    assert start(example, tmp_path, data, *options).returncode == 0
+    checkpoint = tmp_path / "out" / "language_model-gru.safetensors"
+    assert "written by the model" in start(example, tmp_path, data, *options, "--load", checkpoint).stdout
+    wider = start(example, tmp_path, data, *options, "--load", checkpoint, "--width", 40)
+    assert wider.returncode == 1 and "[28, 32]" in wider.stderr and "[28, 40]" in wider.stderr
+    text.write_text((RHYME + "0123") * 40)
+    other = start(example, tmp_path, data, *options, "--load", checkpoint)
+    assert other.returncode == 1 and "its vocabulary" in other.stderr
+    text.write_bytes(b"\xff\xfe" * 200)
+    assert "byte 0" in start(example, tmp_path, data, *options).stderr

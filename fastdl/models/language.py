@@ -83,17 +83,20 @@ class LanguageModel(Generator):
         num_layers: recurrent layers on top of each other (L).
         embedding_dim: width of the embedding; None: one-hot vectors.
         dropout: rate between the recurrent layers.
+        bidirectional: a second row of layers reads from the end. Such a model sees the tokens that it is to score, so
+            that its perplexity says nothing and what it generates is poor: the book's wrong use of it.
     """
 
     def __init__(self, vocab_size: int, hidden_size: int = 256, cell: str = "gru", num_layers: int = 1,
-                 embedding_dim: int | None = None, dropout: float = 0.0) -> None:
+                 embedding_dim: int | None = None, dropout: float = 0.0, bidirectional: bool = False) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"[LanguageModel] cell: expected one of {', '.join(CELLS)}, got {cell!r}")
         self.vocab_size, self.hidden_size = vocab_size, hidden_size
         self.embedding = None if embedding_dim is None else nn.Embedding(vocab_size, embedding_dim)
-        self.rnn = CELLS[cell](embedding_dim or vocab_size, hidden_size, num_layers, dropout=dropout)
-        self.linear = nn.Linear(hidden_size, vocab_size)
+        self.rnn = CELLS[cell](embedding_dim or vocab_size, hidden_size, num_layers, dropout=dropout,
+                               bidirectional=bidirectional)
+        self.linear = nn.Linear(hidden_size * (1 + bidirectional), vocab_size)
 
     def forward(self, tokens: Any, state: Any = None) -> tuple[Any, Any]:
         """Scores of the token that follows each token.
@@ -103,11 +106,11 @@ class LanguageModel(Generator):
             state: what the call before returned; None: zeros.
         Returns:
             Logits (T * N, V), time first, so that their targets are `y.T.reshape(-1)`; and the state after the last
-            token: (L, N, H), or a pair of them for the LSTM.
+            token: (L, N, H), twice as many if bidirectional, or a pair of them for the LSTM.
         """
         inputs = tokens.T if self.embedding is None else self.embedding(tokens.T)
         outputs, state = self.rnn(inputs, state)
-        return self.linear(outputs.reshape(-1, self.hidden_size)), state
+        return self.linear(outputs.reshape(-1, self.linear.in_features)), state
 
 
 def detach(state: Any) -> Any:
