@@ -28,6 +28,7 @@ typedef struct phase {
 typedef struct plan {
     layout s;                   /* the source */
     real *out;
+    const real *bias;           /* NULL: none */
     int64_t channels;           /* of a group of the destination */
     int64_t out_h, out_w, step_y, step_x; /* of the destination */
     int64_t splits;             /* of the destination's channels among units */
@@ -42,7 +43,7 @@ typedef struct plan {
 /* x to y, or dy to dx */
 static plan make_plan(const fdl_conv_args *a, int backward) {
     plan p = {.s = FDL_FN(conv_source)(a, backward), .taps = a->kh * a->kw};
-    p.out = backward ? a->dx : a->y, p.channels = backward ? a->ci : a->co;
+    p.out = backward ? a->dx : a->y, p.bias = backward ? 0 : a->bias, p.channels = backward ? a->ci : a->co;
     p.out_h = backward ? a->h : a->oh, p.out_w = backward ? a->w : a->ow;
     p.step_y = backward ? a->stride_h : 1, p.step_x = backward ? a->stride_w : 1;
     p.phases = p.step_y * p.step_x;
@@ -248,7 +249,7 @@ static void block_outputs(const plan *p, const phase *ph, const real *source, re
     int dense = p->step_x == 1 && b.images == 1 &&
                 ((p->step_y == 1 && (p->packed || p->s.x.pitch == ph->w)) || height == 1);
     const real *weight = ph->weight + (group * p->channels + first) * k;
-    const real *bias = p->out == a->y && a->bias ? a->bias + group * p->channels + first : 0;
+    const real *bias = p->bias ? p->bias + group * p->channels + first : 0;
     real *out = p->out + (b.image * a->groups * p->channels + group * p->channels + first) * out_plane +
                 b.y0 * p->step_y * p->out_w + ph->to;
     real tile[TILE_ROWS * TILE_COLS] __attribute__((aligned(VB)));

@@ -108,12 +108,16 @@ static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
     else forward(a, begin, end, 0);
 }
 
-/* `count` vectors of columns, 1 or STRIP, of `width` elements each */
-INLINE void columns_fwd(real *y, const real *x, int64_t v, int64_t inner, const int count, const int width, const int is_log) {
-    vf top[STRIP], total[STRIP] = {0}, c[STRIP];
+/* Columns: `count` vectors of them, 1 or STRIP, of `width` elements each. First their largest elements, NaN if there is
+ * one. */
+INLINE void columns_top(vf *top, const real *x, int64_t v, int64_t inner, const int count, const int width) {
     UNROLL for (int k = 0; k < count; k++) top[k] = v_set1(-INFINITY);
     for (int64_t i = 0; i < v * inner; i += inner)
         UNROLL for (int k = 0; k < count; k++) top[k] = v_top(top[k], load(x + i + k * VL, width));
+}
+INLINE void columns_fwd(real *y, const real *x, int64_t v, int64_t inner, const int count, const int width, const int is_log) {
+    vf top[STRIP], total[STRIP] = {0}, c[STRIP];
+    columns_top(top, x, v, inner, count, width);
     for (int64_t begin = 0; begin < v; begin += COLUMN_BLOCK) {
         vf sum[STRIP] = {0};
         int64_t end = min_i64(begin + COLUMN_BLOCK, v) * inner;
@@ -299,9 +303,7 @@ static void lse_task(void *ctx, int64_t begin, int64_t end, int thread) {
 }
 INLINE void columns_lse(real *y, const real *x, int64_t v, int64_t inner, const int count, const int width) {
     vf top[STRIP], total[STRIP] = {0};
-    UNROLL for (int k = 0; k < count; k++) top[k] = v_set1(-INFINITY);
-    for (int64_t i = 0; i < v * inner; i += inner)
-        UNROLL for (int k = 0; k < count; k++) top[k] = v_top(top[k], load(x + i + k * VL, width));
+    columns_top(top, x, v, inner, count, width);
     for (int64_t begin = 0; begin < v; begin += COLUMN_BLOCK) {
         vf sum[STRIP] = {0};
         int64_t end = min_i64(begin + COLUMN_BLOCK, v) * inner;
