@@ -140,7 +140,8 @@ def show_heatmaps(matrices: Any, *, xlabel: str | None = None, ylabel: str | Non
     for i in range(rows):
         for j in range(cols):
             axes = grid[i, j]
-            image = axes.imshow(values[i, j], cmap=cmap, vmin=min(low, 0.0), vmax=high, aspect="auto")
+            image = axes.imshow(values[i, j], cmap=cmap, vmin=min(low, 0.0), vmax=high, aspect="auto",
+                                interpolation="nearest")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.yaxis.get_major_locator().set_params(integer=True)
             if i == rows - 1:

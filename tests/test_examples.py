@@ -15,7 +15,7 @@ import pytest
 from tests.process import PACKAGES, ROOT, SANITIZED
 from tests.test_images import write_set
 
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 CPU_SECONDS = 8
 ABSENT = 3
 RHYME = "Twinkle, twinkle, little star, how I wonder what you are!\nUp above the world so high...\n"

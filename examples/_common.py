@@ -1,0 +1,48 @@
+"""What the examples share: the options --seed, --out and --quick, and errors that are one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+ABSENT = 3  # status: data or a package is not there
+
+
+def parser(description: str | None, quick: str = "few steps, to see that all works") -> argparse.ArgumentParser:
+    """A parser with the options that every example has; the program's docstring is its description."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
+    made.add_argument("--out", type=Path, default=Path("out"), help="folder for all that is written (out)")
+    made.add_argument("--quick", action="store_true", help=quick)
+    return made
+
+
+def natural(text: str) -> int:
+    """A number of at least 1, as argparse wants its types."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def fail(message: object, status: int = 1) -> NoReturn:
+    """Ends the program with "name: error: message"."""
+    print(f"{Path(sys.argv[0]).stem}: error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def run(main: Callable[[Any], object], options: argparse.Namespace) -> NoReturn:
+    """Makes the folder --out, calls main(options) and ends the program: errors of input are one line."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        main(options)
+    except (ImportError, FileNotFoundError) as error:
+        fail(error, ABSENT)
+    except (OSError, ValueError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
