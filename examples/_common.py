@@ -1,4 +1,4 @@
-"""What the examples share: the options --seed, --out and --quick, and errors that are one line."""
+"""What the examples share: the options --seed, --out and --quick, checkpoints, and errors that are one line."""
 
 from __future__ import annotations
 
@@ -32,6 +32,27 @@ def fail(message: object, status: int = 1) -> NoReturn:
     """Ends the program with "name: error: message"."""
     print(f"{Path(sys.argv[0]).stem}: error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+def checkpoint(path: Path, *names: str) -> dict[str, Any]:
+    """What fastdl.save wrote there. ValueError if it is damaged or lacks one of the entries `names`."""
+    import fastdl  # here: --help does without
+
+    try:
+        found = fastdl.load(path)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(found, dict) or set(names) - found.keys():
+        raise ValueError(f"{path}: not a checkpoint of this program: expected {', '.join(names)}")
+    return found
+
+
+def load_weights(model: Any, weights: Any, path: Path) -> None:
+    """Puts the weights of a checkpoint into the model. ValueError that names the sizes if they do not fit."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def run(main: Callable[[Any], object], options: argparse.Namespace) -> NoReturn:

@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from _common import natural, parser, run
+from tqdm import tqdm
+
+import fastdl
+from fastdl import optim, vis
+from fastdl.optim import lr_scheduler
 
 START = (-5.0, -2.0)  # the book's
 OPTIMIZERS: dict[str, Callable[[list], Any]] = {
@@ -148,20 +154,7 @@ def schedules(path: Path, steps: int, runs: int) -> None:
     vis.show(figure, path)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20, help="steps on the surfaces (20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (out)")
-    parser.add_argument("--quick", action="store_true", help="few steps and runs, to see that all works")
-    options = parser.parse_args()
-    if options.steps < 1:
-        parser.error(f"--steps: expected at least 1, got {options.steps}")
-    return options
-
-
 def main(options: argparse.Namespace) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
     fastdl.manual_seed(options.seed)
     one_dimension(options.out / "one_dimension.png", options.steps)
     surfaces(options.out, options.steps)
@@ -171,16 +164,6 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    OPTIONS = arguments()  # before the imports: --help is instant
-
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl import optim, vis  # noqa: E402
-from fastdl.optim import lr_scheduler  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        main(OPTIONS)
-    except (ImportError, OSError) as error:
-        sys.exit(f"gradient_descent: error: {error}")
+    PARSER = parser(__doc__, quick="few steps and runs, to see that all works")
+    PARSER.add_argument("--steps", type=natural, default=20, help="steps on the surfaces (20)")
+    run(main, PARSER.parse_args())

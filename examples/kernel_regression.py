@@ -7,25 +7,14 @@ softmax(-((query - key) w)^2 / 2), with w = 1 or trained. --out gets the curves 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
+from _common import natural, parser, run
+from tqdm import tqdm
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, help="steps of training (100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the points (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (out)")
-    parser.add_argument("--quick", action="store_true", help="few steps, to see that all works")
-    options = parser.parse_args(argv)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemExit(f"kernel_regression: error: {error}") from None
-    if options.epochs is None:
-        options.epochs = 5 if options.quick else 100
-    return options
+import fastdl
+from fastdl import vis
+from fastdl.nn import functional as F
 
 
 def weights(queries: Any, keys: Any, width: Any) -> Any:
@@ -37,7 +26,7 @@ def function(x: Any) -> Any:
     return 2 * fastdl.sin(x) + x**0.8
 
 
-def main(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> None:
     fastdl.manual_seed(options.seed)
     count = 50
     x = fastdl.sort(fastdl.rand(count) * 5).values
@@ -50,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     keys, values = (v.expand(count, count)[others].reshape(count, count - 1) for v in (x, y))
     width = fastdl.ones(1, requires_grad=True)
     optimizer = fastdl.optim.SGD([width], lr=0.5)
-    for _ in tqdm(range(options.epochs), unit="step"):
+    for _ in tqdm(range(options.epochs or (5 if options.quick else 100)), unit="step"):
         loss = ((weights(x, keys, width) * values).sum(1) - y).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -61,29 +50,14 @@ def main(options: argparse.Namespace) -> int:
     for name, curve in list(curves.items())[1:]:
         print(f"{name}: mean squared error {(curve - truth).square().mean().item():.3f}")
     print(f"learned w {width.item():.2f}, leave-one-out loss {loss.item():.3f}")
-    try:
-        from fastdl import vis
-
-        vis.plot(queries, list(curves.values()), xlabel="x", ylabel="y", legend=list(curves),
-                 path=options.out / "kernel-regression.png")
-        vis.show_heatmaps(fastdl.stack(list(found.values())).unsqueeze(0), xlabel="key", ylabel="query",
-                          titles=list(found), path=options.out / "kernel-regression-weights.png")
-        print(f"pictures: {options.out}/kernel-regression*.png")
-    except ImportError as error:
-        print(f"no pictures: {error}")
-    return 0
+    vis.plot(queries, list(curves.values()), xlabel="x", ylabel="y", legend=list(curves),
+             path=options.out / "kernel-regression.png")
+    vis.show_heatmaps(fastdl.stack(list(found.values())).unsqueeze(0), xlabel="key", ylabel="query",
+                      titles=list(found), path=options.out / "kernel-regression-weights.png")
+    print(f"pictures: {options.out}/kernel-regression*.png")
 
 
 if __name__ == "__main__":
-    OPTIONS = arguments(None)
-
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl.nn import functional as F  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(OPTIONS))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    PARSER = parser(__doc__)
+    PARSER.add_argument("--epochs", type=natural, help="steps of training (100)")
+    run(main, PARSER.parse_args())

@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
+
+import numpy as np
+from _common import checkpoint, fail, load_weights, natural, parser, run
+from tqdm import tqdm
+
+import fastdl
+from fastdl import datasets, metrics, models, nn, optim, text, vis
+from fastdl.nn import functional as F
 
 MODELS = ("rnn", "gru", "lstm", "transformer")
 WRITE = {"timemachine": "time traveller"}  # how the written text begins; else with the text's own first characters
@@ -39,38 +46,24 @@ LARGE = {"transformer": Setting(128, 4, None, 32, 128, 4e-3, 11), "other": Setti
 QUICK = {"width": 32, "batch": 8, "steps": 16, "epochs": 2}
 
 
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="timemachine", metavar="TEXT",
+    made = parser(__doc__, quick="a small model and few epochs, to see that all works")
+    made.add_argument("--data", default="timemachine", metavar="TEXT",
                         help="timemachine, shakespeare, or a text file in UTF-8 (timemachine)")
-    parser.add_argument("--model", choices=MODELS, default="gru", help="(gru)")
-    parser.add_argument("--bidirectional", action="store_true", help="layers that read from the end, too")
-    parser.add_argument("--sampling", choices=["sequential", "random"],
+    made.add_argument("--model", choices=MODELS, default="gru", help="(gru)")
+    made.add_argument("--bidirectional", action="store_true", help="layers that read from the end, too")
+    made.add_argument("--sampling", choices=["sequential", "random"],
                         help="order of the minibatches (sequential; transformer: random)")
     for name, what in (("width", "hidden units"), ("layers", "on top of each other"), ("epochs", "passes over it"),
                        ("batch", "sequences of a minibatch"), ("steps", "characters of a sequence")):
-        parser.add_argument(f"--{name}", type=natural, help=f"{what} (as the data and the model ask)")
-    parser.add_argument("--lr", type=float, help="learning rate (as the data and the model ask)")
-    parser.add_argument("--temperature", type=float, help="of the written text (0: the likeliest; Shakespeare's: 0.8)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and minibatches (0)")
-    parser.add_argument("--load", type=Path, metavar="CHECKPOINT", help="writes with this model, without training")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for checkpoint and curves (out)")
-    parser.add_argument("--quick", action="store_true", help="a small model and few epochs, to see that all works")
-    options = parser.parse_args()
+        made.add_argument(f"--{name}", type=natural, help=f"{what} (as the data and the model ask)")
+    made.add_argument("--lr", type=float, help="learning rate (as the data and the model ask)")
+    made.add_argument("--temperature", type=float, help="of the written text (0: the likeliest; Shakespeare's: 0.8)")
+    made.add_argument("--load", type=Path, metavar="CHECKPOINT", help="writes with this model, without training")
+    options = made.parse_args()
     if options.bidirectional and options.model == "transformer":
-        parser.error("--bidirectional goes with rnn, gru and lstm")
+        made.error("--bidirectional goes with rnn, gru and lstm")
     return options
-
-
-def fail(message: object) -> NoReturn:
-    sys.exit(f"language_model: error: {message}")
 
 
 class Training:
@@ -188,18 +181,15 @@ def train(training: Training, options: argparse.Namespace) -> None:
 
 def main(options: argparse.Namespace) -> None:
     path = options.out / f"language_model-{options.model}.safetensors"
-    options.out.mkdir(parents=True, exist_ok=True)
     training = Training(options)
     print(f"text: {training.source}\n{len(training.train_ids):,} characters, vocabulary of {len(training.vocab)}, "
           f"{sum(p.numel() for p in training.model.parameters()):,} parameters")
     if options.load:
-        checkpoint = fastdl.load(options.load)
-        if not isinstance(checkpoint, dict) or {"vocab", "model"} - checkpoint.keys():
-            fail(f"{options.load}: not a checkpoint of this program")
-        if checkpoint["vocab"] != list(training.vocab):
-            fail(f"{options.load}: its vocabulary ({len(checkpoint['vocab'])} characters) is not that of the text "
+        found = checkpoint(options.load, "vocab", "model")
+        if found["vocab"] != list(training.vocab):
+            fail(f"{options.load}: its vocabulary ({len(found['vocab'])} characters) is not that of the text "
                  f"({len(training.vocab)})")
-        training.model.load_state_dict(checkpoint["model"])
+        load_weights(training.model, found["model"], options.load)
     else:
         train(training, options)
         fastdl.save({"vocab": list(training.vocab), "model": training.model.state_dict()}, path)
@@ -208,22 +198,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    OPTIONS = arguments()  # before the imports: --help is instant
-
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl import datasets, metrics, models, nn, optim, text, vis  # noqa: E402
-from fastdl.nn import functional as F  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        main(OPTIONS)
-    except ImportError as error:
-        print(f"language_model: error: {error}", file=sys.stderr)
-        sys.exit(3)
-    except (OSError, ValueError, RuntimeError) as error:
-        fail(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main, arguments())

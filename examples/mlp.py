@@ -14,33 +14,37 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from _common import parser, run
+from tqdm import tqdm
+
+import fastdl
+from fastdl import datasets, metrics, vis
+from fastdl.nn import functional as F
 
 HIDDEN = 256
 BATCH = 256  # digits: 32, as there are few
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="fashion-mnist", metavar="SET",
+    made = parser(__doc__, quick="one epoch of few images, to see that all works")
+    made.add_argument("--data", default="fashion-mnist", metavar="SET",
                         help="fashion-mnist, digits, or a folder with the idx files of Fashion-MNIST (fashion-mnist)")
-    parser.add_argument("--epochs", type=int, help="passes over the images (30; digits: 60)")
-    parser.add_argument("--lr", type=float, help="learning rate at the start (0.5; digits: 0.1)")
-    parser.add_argument("--dropout", type=float, default=0.0, help="rate behind the hidden layer (0)")
-    parser.add_argument("--engine", choices=["fastdl", "torch"], default="fastdl", help="who computes (fastdl)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the minibatches (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (out)")
-    parser.add_argument("--quick", action="store_true", help="one epoch of few images, to see that all works")
-    options = parser.parse_args()
+    made.add_argument("--epochs", type=int, help="passes over the images (30; digits: 60)")
+    made.add_argument("--lr", type=float, help="learning rate at the start (0.5; digits: 0.1)")
+    made.add_argument("--dropout", type=float, default=0.0, help="rate behind the hidden layer (0)")
+    made.add_argument("--engine", choices=["fastdl", "torch"], default="fastdl", help="who computes (fastdl)")
+    options = made.parse_args()
     if options.epochs is None:
         options.epochs = 1 if options.quick else 60 if options.data == "digits" else 30
     if options.lr is None:
         options.lr = 0.1 if options.data == "digits" else 0.5
     if options.epochs < 1 or not options.lr > 0 or not 0 <= options.dropout < 1:
-        parser.error("expected --epochs of at least 1, a positive --lr and --dropout in [0, 1)")
+        made.error("expected --epochs of at least 1, a positive --lr and --dropout in [0, 1)")
     return options
 
 
@@ -136,7 +140,6 @@ def predictions(training: Training, classes: tuple[str, ...], path: Path) -> Non
 
 
 def main(options: argparse.Namespace) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
     data = read(options.data)
     training = Training(importlib.import_module(options.engine), data, options)
     sizes = [len(labels) for _, labels in (training.train_set, training.test_set)]
@@ -157,25 +160,5 @@ def main(options: argparse.Namespace) -> None:
         print(f"pictures: {options.out}/")
 
 
-def fail(message: object, status: int = 1) -> None:
-    print(f"mlp: error: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    OPTIONS = arguments()  # before the imports: --help is instant
-
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl import datasets, metrics, vis  # noqa: E402
-from fastdl.nn import functional as F  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        main(OPTIONS)
-    except ImportError as error:
-        fail(error, 3)
-    except (OSError, ValueError) as error:
-        fail(error)
+    run(main, arguments())

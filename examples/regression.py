@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
-from pathlib import Path
 from typing import Any
+
+import numpy as np
+from _common import parser, run
+from tqdm import tqdm
+
+import fastdl
+from fastdl import metrics, nn, vis
+from fastdl.nn import functional as F
 
 TRUE_W, TRUE_B, NOISE, LR, BATCH = (2.0, -3.4), 4.2, 0.5, 0.03, 10
 CLASSES, FEATURES = 3, 2
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of the data and the minibatches (0)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture (out)")
-    parser.add_argument("--quick", action="store_true", help="few examples, to see that all works")
-    return parser.parse_args()
 
 
 def linear_regression(n: int) -> dict[str, list[float]]:
@@ -110,7 +108,6 @@ def overflow() -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
     fastdl.manual_seed(options.seed)
     n = 200 if options.quick else 1000
     linear = linear_regression(n)
@@ -127,17 +124,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    OPTIONS = arguments()  # before the imports: --help is instant
-
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl import metrics, nn, vis  # noqa: E402
-from fastdl.nn import functional as F  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        main(OPTIONS)
-    except (ImportError, OSError) as error:
-        sys.exit(f"regression: error: {error}")
+    run(main, parser(__doc__, quick="few examples, to see that all works").parse_args())

@@ -155,7 +155,7 @@ def main(options: argparse.Namespace) -> None:
 
     figure, axes = vis.panels(1, 2)
     vis.plot(range(1, epochs + 1), perplexities, xlabel="epoch", ylabel="perplexity", yscale="log", axes=axes[0, 0])
-    vis.plot(range(1, epochs + 1), norms, xlabel="epoch", ylabel="norm of the gradient, before clipping",
+    vis.plot(range(1, epochs + 1), norms, xlabel="epoch", ylabel="gradient norm before clipping",
              axes=axes[0, 1])
     vis.show(figure, options.out / "rnn_scratch.png")
     print(f"picture: {options.out}/rnn_scratch.png")

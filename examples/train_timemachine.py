@@ -14,7 +14,9 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from _common import fail, natural
 
 BATCH, STEPS, LR, MAX_NORM = 32, 35, 1.0, 1.0
 PREFIX, WRITE = "time traveller", 60
@@ -47,17 +49,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ[name] = str(options.threads)
     return options
-
-
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
-def fail(message: object) -> NoReturn:
-    raise SystemExit(f"train_timemachine: error: {message}")
 
 
 class StopRequest:

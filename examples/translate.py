@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from _common import checkpoint, fail, load_weights, natural, parser, run
+from tqdm import tqdm
+
+import fastdl
+from fastdl import models, nn, text, vis
 
 MODELS = ("gru", "bahdanau", "transformer")
 SENTENCES = ("go .", "i lost .", "he's calm .", "i'm home .")
@@ -24,35 +29,21 @@ DIGITS = (("zero", "zéro"), ("one", "un"), ("two", "deux"), ("three", "trois"),
           ("six", "six"), ("seven", "sept"), ("eight", "huit"), ("nine", "neuf"))
 
 
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="gru", help="(gru)")
-    parser.add_argument("--norm-first", action="store_true", help="the Transformer's norms stand before its branches")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="pairs, tab separated: text or zip")
-    parser.add_argument("--pairs", type=natural, default=600, help="lines of it (600)")
-    parser.add_argument("--epochs", type=natural, help="passes over the pairs (300; above 10,000 pairs 20)")
-    parser.add_argument("--seconds", type=float, help="stops training after this time")
-    parser.add_argument("--beam", type=natural, default=1, help="beam size; 1: greedy search (1)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and minibatches (0)")
-    parser.add_argument("--load", type=Path, metavar="CHECKPOINT", help="translates with this model, without training")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for checkpoint and pictures (out)")
-    parser.add_argument("--quick", action="store_true", help="few epochs, to see that all works")
-    options = parser.parse_args(argv)
+def arguments() -> argparse.Namespace:
+    made = parser(__doc__, quick="few epochs, to see that all works")
+    made.add_argument("--model", choices=MODELS, default="gru", help="(gru)")
+    made.add_argument("--norm-first", action="store_true", help="the Transformer's norms stand before its branches")
+    made.add_argument("--data", type=Path, metavar="FILE", help="pairs, tab separated: text or zip")
+    made.add_argument("--pairs", type=natural, default=600, help="lines of it (600)")
+    made.add_argument("--epochs", type=natural, help="passes over the pairs (300; above 10,000 pairs 20)")
+    made.add_argument("--seconds", type=float, help="stops training after this time")
+    made.add_argument("--beam", type=natural, default=1, help="beam size; 1: greedy search (1)")
+    made.add_argument("--load", type=Path, metavar="CHECKPOINT", help="translates with this model, without training")
+    options = made.parse_args()
     options.sizes = SMALL if options.pairs <= 10_000 else LARGE
     if options.epochs is None:
         options.epochs = 10 if options.quick else options.sizes["epochs"]
     return options
-
-
-def fail(message: object) -> NoReturn:
-    raise SystemExit(f"translate: error: {message}")
 
 
 def read(path: Path | None, count: int) -> list[tuple[str, str]]:
@@ -127,11 +118,6 @@ def draw(model: Any, loader: Any, sentence: str, translation: str, folder: Path,
     weights = model.attention_weights(source, lengths, tokens)
     if not weights:
         return
-    try:
-        from fastdl import vis
-    except ImportError as error:
-        print(f"no heat maps: {error}")
-        return
     n = int(lengths.item())
     for part in ("encoder self_attn", "decoder self_attn", "decoder multihead_attn", "decoder attention"):
         side, name = part.split()
@@ -139,12 +125,8 @@ def draw(model: Any, loader: Any, sentence: str, translation: str, folder: Path,
         if maps:
             maps = [m[:, :n, :n] if side == "encoder" else m[..., :n] if name != "self_attn" else m for m in maps]
             path = folder / f"{kind}-{side}-{name}.png"
-            try:
-                vis.show_heatmaps(fastdl.stack(maps), xlabel="key", ylabel="query", path=path,
-                                  titles=[f"head {i + 1}" for i in range(len(maps[0]))])
-            except ImportError as error:
-                print(f"no heat maps: {error}")
-                return
+            vis.show_heatmaps(fastdl.stack(maps), xlabel="key", ylabel="query", path=path,
+                              titles=[f"head {i + 1}" for i in range(len(maps[0]))])
             print(f"heat maps (a row for each layer): {path}")
 
 
@@ -168,16 +150,11 @@ def evaluate(model: Any, loader: Any, held_out: dict[str, list[str]], options: a
     draw(model, loader, sources[0], outputs[0], options.out, options.model)
 
 
-def main(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> None:
     fastdl.manual_seed(options.seed)
     sizes, held_out = options.sizes, {}
     path = options.out / f"translate-{options.model}.safetensors"
-    try:
-        pairs = read(options.data, options.pairs)
-        checkpoint = fastdl.load(options.load) if options.load else None
-        options.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        fail(error)
+    pairs = read(options.data, options.pairs)
     if len(pairs) > 10_000:
         short = [p for p in pairs if max(len(text.normalize_sentence(s).split()) for s in p) < sizes["steps"]]
         by_source: dict[str, list[str]] = {}
@@ -192,35 +169,22 @@ def main(options: argparse.Namespace) -> int:
     print(f"{len(pairs):,} pairs, {len(vocabs[0]):,} English and {len(vocabs[1]):,} French words")
     model = build(options.model, options.norm_first, sizes, len(vocabs[0]), len(vocabs[1]))
     settings = {"model": options.model, "norm_first": options.norm_first, **sizes}
-    if checkpoint is not None:
-        if not isinstance(checkpoint, dict) or {"settings", "vocabs", "weights"} - checkpoint.keys():
-            fail(f"{options.load}: not a checkpoint of this program")
-        if checkpoint["vocabs"] != vocabs:
-            theirs = " and ".join(str(len(v)) for v in checkpoint["vocabs"])
+    if options.load:
+        found = checkpoint(options.load, "settings", "vocabs", "weights")
+        if found["vocabs"] != vocabs:
+            theirs = " and ".join(str(len(v)) for v in found["vocabs"])
             fail(f"{options.load}: its vocabularies ({theirs} words) do not fit those of the pairs ({len(vocabs[0])} "
                  f"and {len(vocabs[1])})")
-        if checkpoint["settings"] != settings:
-            fail(f"{options.load}: made with {checkpoint['settings']}, not {settings}")
-        model.load_state_dict(checkpoint["weights"])
+        if found["settings"] != settings:
+            fail(f"{options.load}: made with {found['settings']}, not {settings}")
+        load_weights(model, found["weights"], options.load)
     else:
         model.apply(models.init_xavier)
         train(model, loader, options)
         fastdl.save({"settings": settings, "vocabs": vocabs, "weights": model.state_dict()}, path)
         print(f"checkpoint: {path}")
     evaluate(model, loader, held_out, options)
-    return 0
 
 
 if __name__ == "__main__":
-    OPTIONS = arguments(None)  # before the imports: --help is instant
-
-from tqdm import tqdm  # noqa: E402
-
-import fastdl  # noqa: E402
-from fastdl import models, nn, text  # noqa: E402
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(OPTIONS))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main, arguments())

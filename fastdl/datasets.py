@@ -122,8 +122,9 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
             for name, md5 in FASHION_MNIST_MD5.items():
                 _write_atomically(cache / name, download(FASHION_MNIST_URL + name, md5, FASHION_MNIST_MAX_BYTES))
         except OSError as error:
-            raise OSError(f"Fashion-MNIST is not in {', '.join(map(str, usual))} and could not be fetched from "
-                          f"{FASHION_MNIST_URL} ({error}); Debian, Ubuntu: apt install dataset-fashion-mnist") from None
+            raise FileNotFoundError(
+                f"Fashion-MNIST is not in {', '.join(map(str, usual))} and could not be fetched from "
+                f"{FASHION_MNIST_URL} ({error}); Debian, Ubuntu: apt install dataset-fashion-mnist") from None
     pixels, labels, test_pixels, test_labels = map(Path, filter(None, paths))
     return Images(*_labelled(pixels, labels), *_labelled(test_pixels, test_labels), FASHION_MNIST_CLASSES, str(place))
 

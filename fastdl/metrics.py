@@ -26,6 +26,24 @@ def accuracy(predicted: Any, target: Any) -> float:
     return float((predicted == target).sum()) / math.prod(shape)
 
 
+def f1(predicted: Any, target: Any, none: int = 0) -> float:
+    """The harmonic mean of precision and recall over all classes but `none`, which says that there is nothing.
+
+    Precision: the share of the places tagged that are tagged right; recall: the share of the places to be tagged that
+    are. Both count a place that got another class than its own as wrong. 0 if no place is tagged right.
+
+    Args:
+        predicted, target: class ids of the same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if tuple(predicted.shape) != tuple(target.shape):
+        raise ValueError(f"[f1] predicted: expected shape {tuple(target.shape)}, got {tuple(predicted.shape)}")
+    right = int(((predicted == target) & (target != none)).sum())
+    found = int((predicted != none).sum()) + int((target != none).sum())
+    return 2 * right / found if right else 0.0
+
+
 def perplexity(mean_loss: float) -> float:
     """exp of the mean cross-entropy: how many tokens the model hesitates between."""
     try:

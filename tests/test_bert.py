@@ -34,6 +34,47 @@ def test_batches_mask_words_and_keep_what_was_there():
         text.BertData("One. Two.")
 
 
+def test_a_text_is_cut_at_an_empty_line():
+    parts = text.split_text(TEXT, 0.25)
+    assert "".join(parts) == TEXT and [len(text.paragraphs(p)) for p in parts] == [9, 3]
+    assert text.split_text("a\n\nb\n\n")[1] == "b\n\n"
+    for source, share, message in (("one\ntwo\n\n", 0.1, "got one paragraph"), (TEXT, 1.0, "between 0 and 1, got 1")):
+        with pytest.raises(ValueError, match=message):
+            text.split_text(source, share)
+
+
+def test_labelled_examples_come_once_each_and_padded():
+    vocab = text.Vocab([list("abcde")], reserved_tokens=text.bert.RESERVED)
+    words = [list("abcde"[:n]) for n in (3, 5, 1, 2, 4)]
+    rows = [(*text.tokens_and_segments(w, w[:1]), [-100, *vocab[w], *[-100] * 3]) for w in words]
+    data = text.LabelledData(rows, vocab, 2, 10, seed=3)
+    assert len(data) == 3
+    seen = []
+    for tokens, segments, lengths, labels in data:
+        assert tokens.shape == segments.shape == labels.shape and tokens.shape[1] == lengths.max().item()
+        for row, kinds, n, right in zip(tokens.numpy(), segments.numpy(), lengths.numpy(), labels.numpy()):
+            assert (row[n:] == vocab["<pad>"]).all() and (right[n:] == -100).all() and not kinds[n:].any()
+            assert row[:n].tolist() == [vocab["<cls>"], *right[1:n - 3], vocab["<sep>"], row[1], vocab["<sep>"]]
+            assert kinds[:n].tolist() == [0] * (n - 2) + [1, 1]
+            seen.append(n - 4)
+    assert sorted(seen) == [1, 2, 3, 4, 5]
+    assert [n for b in data for n in b.lengths.tolist()] != [n + 4 for n in seen]  # another order
+    classes = [(tokens, kinds, i) for i, (tokens, kinds, _) in enumerate(rows)]
+    assert [b.labels.tolist() for b in text.LabelledData(classes, vocab, 3, shuffle=False)] == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("examples, message", [
+    ([], "expected at least one, got none"),
+    ([(["a"], [0], 1), (["a"] * 7, [0] * 7, 1)], "example 1 has 7 tokens, more than max_length 5"),
+    ([(["a", "b"], [0, 0], [1])], "example 0: expected a segment and a label for each of its 2 tokens, got 2 and 1"),
+])
+def test_unusable_examples(examples, message):
+    with pytest.raises(ValueError, match=message):
+        text.LabelledData(examples, text.Vocab(["ab"], reserved_tokens=["<pad>"]), max_length=5)
+    with pytest.raises(ValueError, match="lacks <pad>"):
+        text.LabelledData([(["a"], [0], 1)], text.Vocab())
+
+
 def test_rows_without_padding_equal_padded_ones():
     bert, rng = small().eval(), np.random.default_rng(1)
     sequences = [rng.integers(0, 50, n) for n in (5, 16, 1, 9)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import fastdl
 from tests.process import PACKAGES, ROOT, SANITIZED
 from tests.test_images import write_set
 
@@ -84,3 +85,87 @@ def test_a_language_model_refuses_checkpoints_of_another_vocabulary_or_width(tmp
     assert other.returncode == 1 and "its vocabulary" in other.stderr
     text.write_bytes(b"\xff\xfe" * 200)
     assert "byte 0" in start(example, tmp_path, data, *options).stderr
+
+
+# unusable input: one line that names the file and the line, the byte or the sizes
+
+
+def error_of(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    assert done.returncode == status, done.stdout + done.stderr
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "error: " in line]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    return lines[0]
+
+
+TEXT_OPTIONS = {"language_model": "--data", "ngrams": "--text", "rnn_scratch": "--text", "bert_pretrain": "--text",
+                "bert_finetune": "--text", "train_timemachine": "--text"}
+
+
+@pytest.mark.parametrize("name", TEXT_OPTIONS)
+@pytest.mark.parametrize("content, message", [
+    (b"First line\nSecond caf\xe9\n", "bad.txt: not UTF-8 text: byte 0xe9 at position 21, line 2"),
+    (b"\n\n", "bad.txt: no text in it (2 bytes)"),
+    (None, "bad.txt"),
+])
+def test_unusable_texts(tmp_path: Path, data: Path, name: str, content: bytes | None, message: str):
+    if content is not None:
+        (tmp_path / "bad.txt").write_bytes(content)
+    done = start(ROOT / "examples" / f"{name}.py", tmp_path, data, "--quick", TEXT_OPTIONS[name], "bad.txt")
+    assert message in error_of(done, done.returncode if content is None else 1)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"go .\tva !\nhi .\n", "line 2: expected source and target with a tab between, got 1 column"),
+    (b"go .\tva !\n\nhi .\tsalut !\n", "line 2: empty"),
+    (b"go .\tva !\nhi .\tsal\xfbt !\n", "line 2: not UTF-8: byte 0xfb at position 8"),
+])
+def test_unusable_pairs(tmp_path: Path, data: Path, content: bytes, message: str):
+    (tmp_path / "bad.txt").write_bytes(content)
+    done = start(ROOT / "examples" / "translate.py", tmp_path, data, "--quick", "--data", "bad.txt")
+    assert f"bad.txt: {message}" in error_of(done)
+
+
+def test_a_translation_checkpoint_of_other_pairs(tmp_path: Path, data: Path):
+    def translate(*options: object) -> subprocess.CompletedProcess[str]:
+        return start(ROOT / "examples" / "translate.py", tmp_path, data, "--quick", "--epochs", 1, *options)
+
+    assert translate().returncode == 0
+    checkpoint = tmp_path / "out" / "translate-gru.safetensors"
+    assert "=>" in translate("--load", checkpoint).stdout
+    message = error_of(translate("--load", checkpoint, "--pairs", 5))
+    assert "its vocabularies (15 and 15 words) do not fit those of the pairs" in message
+    assert "made with" in error_of(translate("--load", checkpoint, "--norm-first"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-5])
+    assert checkpoint.name in error_of(translate("--load", checkpoint))
+
+
+def test_bert_goes_on_with_the_vocabulary_and_the_sizes_of_its_checkpoint(tmp_path: Path, data: Path):
+    pretrain, finetune = (ROOT / "examples" / f"bert_{name}.py" for name in ("pretrain", "finetune"))
+    assert start(pretrain, tmp_path, data, "--quick", "--epochs", 1).returncode == 0
+    path = tmp_path / "out" / "bert.safetensors"
+    (tmp_path / "other.txt").write_text("A wholly other text. It has other words, too! Yes?\n\n" * 30)
+    for task in ("sentence", "pair", "tags"):
+        options = ["--quick", "--epochs", 1, "--task", task, "--text", "other.txt", "--checkpoint", path]
+        done = start(finetune, tmp_path, data, *options)
+        assert done.returncode == 0 and "held out" in done.stdout, done.stderr
+    found = fastdl.load(path)
+
+    def refused(**change: object) -> str:
+        fastdl.save({**found, **change}, path)
+        return error_of(start(finetune, tmp_path, data, "--quick", "--checkpoint", path))
+
+    size = len(found["vocab"])
+    message = refused(vocab=found["vocab"][:-3])
+    assert f"[{size}, 32]" in message and f"[{size - 3}, 32]" in message, message
+    message = refused(sizes={**found["sizes"], "max_positions": 9})
+    assert "[64, 32]" in message and "[9, 32]" in message, message
+    shorter = {**found["model"], "bert.positions.weight": found["model"]["bert.positions.weight"][:9]}
+    assert "more than max_length 9" in refused(sizes={**found["sizes"], "max_positions": 9}, model=shorter)
+    fastdl.save({"weights": fastdl.ones(3)}, path)
+    assert "expected sizes, vocab, model" in error_of(start(finetune, tmp_path, data, "--checkpoint", path))
+
+
+def test_data_that_is_absent_has_a_status_of_its_own(tmp_path: Path, data: Path):
+    (tmp_path / "empty").mkdir()
+    done = start(ROOT / "examples" / "mlp.py", tmp_path, data, "--quick", "--data", "empty")
+    assert "empty: expected the files train-images" in error_of(done, ABSENT)

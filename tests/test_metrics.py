@@ -17,6 +17,16 @@ def test_accuracy_of_scores_and_of_ids():
         metrics.accuracy(fastdl.zeros(0, 3), fastdl.zeros(0))
 
 
+def test_f1_counts_what_is_tagged():
+    target = fastdl.tensor([[0, 1, 2, 0], [3, 0, 1, 1]])
+    assert metrics.f1(target, target) == 1 and metrics.f1(fastdl.zeros_like(target), target) == 0
+    predicted = fastdl.tensor([[1, 1, 0, 0], [2, 0, 1, 0]])  # 4 tagged, 2 of them right; 5 were to be tagged
+    assert metrics.f1(predicted, target) == pytest.approx(2 / (1 / (2 / 4) + 1 / (2 / 5)))
+    assert metrics.f1(predicted, target, none=1) == pytest.approx(2 * 2 / (5 + 5))
+    with pytest.raises(ValueError, match=r"expected shape \(2, 4\), got \(4,\)"):
+        metrics.f1(fastdl.zeros(4), target)
+
+
 def test_means_are_weighted():
     mean = metrics.Mean()
     assert math.isnan(mean.value) and mean.values == ()

@@ -2,6 +2,10 @@
 
 from fastdl.text.bert import BertBatch as BertBatch
 from fastdl.text.bert import BertData as BertData
+from fastdl.text.bert import LabelledBatch as LabelledBatch
+from fastdl.text.bert import LabelledData as LabelledData
+from fastdl.text.bert import paragraphs as paragraphs
+from fastdl.text.bert import split_text as split_text
 from fastdl.text.bert import tokens_and_segments as tokens_and_segments
 from fastdl.text.bleu import bleu as bleu
 from fastdl.text.bleu import corpus_bleu as corpus_bleu
