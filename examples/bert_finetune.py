@@ -70,7 +70,8 @@ def tags(source: str, seed: int) -> list[Example]:
     return found
 
 
-TASKS = {"sentence": (sentences, 2), "pair": (pairs, 2), "tags": (tags, len(MARKS))}
+# name: what makes the examples, classes, epochs
+TASKS = {"sentence": (sentences, 2, 10), "pair": (pairs, 2, 10), "tags": (tags, len(MARKS), 30)}
 
 
 def begin(options: argparse.Namespace, source: str) -> tuple[models.BertModel, text.Vocab]:
@@ -105,14 +106,14 @@ def evaluate(model: Any, data: text.LabelledData) -> tuple[Any, Any]:
 def main(options: argparse.Namespace) -> None:
     fastdl.manual_seed(options.seed)
     source = text.read_text(options.text) if options.text else datasets.time_machine().text
-    make, classes = TASKS[options.task]
+    make, classes, usual = TASKS[options.task]
     train_text, test_text = text.split_text(source[:60_000] if options.quick else source)
     bert, vocab = begin(options, train_text)
     train = text.LabelledData(make(train_text, options.seed), vocab, 64, bert.max_positions, seed=options.seed)
     test = text.LabelledData(make(test_text, options.seed + 1), vocab, 64, bert.max_positions, shuffle=False)
     model: Any = (models.BertTagger if options.task == "tags" else models.BertClassifier)(bert, classes)
     optimizer = fastdl.optim.AdamW(model.parameters(), lr=1e-3 if options.checkpoint is None else 3e-4)
-    epochs = options.epochs or (2 if options.quick else 10)
+    epochs = options.epochs or (2 if options.quick else usual)
     with vis.Animator(xlabel="epoch", legend=["loss", "accuracy", "accuracy, held out"],
                       path=options.out / f"bert_finetune-{options.task}.png") as animator:
         for epoch in tqdm(range(epochs), unit="epoch", dynamic_ncols=True):
@@ -143,5 +144,5 @@ if __name__ == "__main__":
     PARSER.add_argument("--task", choices=TASKS, default="pair", help="(pair)")
     PARSER.add_argument("--text", type=Path, help="UTF-8 file of paragraphs (The Time Machine)")
     PARSER.add_argument("--checkpoint", type=Path, help="of bert_pretrain.py; its vocabulary is taken")
-    PARSER.add_argument("--epochs", type=natural, help="passes over the examples (10)")
+    PARSER.add_argument("--epochs", type=natural, help="passes over the examples (10; tags: 30)")
     run(main, PARSER.parse_args())

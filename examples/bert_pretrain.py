@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
                              "max_positions": 64}
     model = models.BertPretraining(models.BertModel(len(data.vocab), **sizes))
     optimizer = fastdl.optim.Adam(model.parameters(), lr=1e-3)
-    epochs = options.epochs or (3 if options.quick else 20)
+    epochs = options.epochs or (3 if options.quick else 60)
     begin = time.perf_counter()
     with tqdm(total=epochs, unit="epoch", dynamic_ncols=True) as bar, vis.Animator(
             xlabel="epoch", ylabel="loss", legend=["masked words", "next sentence"],
@@ -57,5 +57,5 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     PARSER = parser(__doc__, quick="three short epochs of a smaller model")
     PARSER.add_argument("--text", type=Path, help="UTF-8 file of paragraphs (The Time Machine)")
-    PARSER.add_argument("--epochs", type=natural, help="passes over the text (20)")
+    PARSER.add_argument("--epochs", type=natural, help="passes over the text (60)")
     run(main, PARSER.parse_args())

@@ -8,7 +8,7 @@ import pytest
 import fastdl
 from fastdl import models, nn
 from fastdl.nn import functional as F
-from fastdl.text import PairLoader
+from fastdl.text import PairLoader, Vocab
 
 V_SRC, V_TGT, N, S, T = 11, 7, 3, 6, 5
 MAKE = {
@@ -328,3 +328,5 @@ def test_learns_to_translate(name):
     assert models.translate([], model, loader.source_vocab, loader.target_vocab, 5) == []
     with pytest.raises(ValueError, match="5 tokens and <eos> are longer than num_steps 5"):
         models.translate(["p p p p."], model, loader.source_vocab, loader.target_vocab, 5)
+    with pytest.raises(ValueError, match="target_vocab of 4 tokens does not fit the model, which has "):
+        models.translate(["p q."], model, loader.source_vocab, Vocab(reserved_tokens=("<pad>", "<bos>", "<eos>")), 5)

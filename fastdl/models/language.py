@@ -119,5 +119,11 @@ def detach(state: Any) -> Any:
 
 
 def predict(prefix: str, count: int, model: Generator, vocab: Vocab, **options: Any) -> str:
-    """The prefix and the `count` characters that the model puts after it; options are those of `generate`."""
+    """The prefix and the `count` characters that the model puts after it; options are those of `generate`.
+
+    Raises:
+        ValueError: the vocabulary is not as large as the model's.
+    """
+    if (size := getattr(model, "vocab_size", len(vocab))) != len(vocab):
+        raise ValueError(f"[predict] vocab of {len(vocab)} tokens does not fit the model, which has {size}")
     return prefix + "".join(vocab.to_tokens(model.generate(vocab[list(prefix)], count, **options)))

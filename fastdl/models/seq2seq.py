@@ -223,8 +223,12 @@ def translate(sentences: Sequence[str], model: EncoderDecoder, source_vocab: Voc
         num_steps: longest source and longest translation, in tokens.
         beam_size: 1: greedy search; else beam search with this length_penalty.
     Raises:
-        ValueError: a sentence has more than num_steps - 1 tokens.
+        ValueError: a sentence has more than num_steps - 1 tokens, or the target vocabulary is not as large as the
+            model's.
     """
+    if (size := model.decoder.output.out_features) != len(target_vocab):
+        raise ValueError(f"[translate] target_vocab of {len(target_vocab)} tokens does not fit the model, which has "
+                         f"{size}")
     words = [normalize_sentence(sentence).split() for sentence in sentences]
     for sentence, tokens in zip(sentences, words):
         if len(tokens) >= num_steps:

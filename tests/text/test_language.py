@@ -57,6 +57,8 @@ def test_generate_is_greedy_and_sees_the_whole_prefix():
 
 def test_predict_writes_text():
     vocab = Vocab(list("hello world"))
+    with pytest.raises(ValueError, match=f"vocab of {len(vocab)} tokens does not fit the model, which has 30"):
+        predict("hello", 9, LanguageModel(30, 8), vocab)
     text = predict("hello", 9, LanguageModel(len(vocab), 8), vocab)
     assert text.startswith("hello") and all(c in vocab or c in "<unk>" for c in text)
     assert len(vocab[list(text.replace("<unk>", "?"))]) == 14
