@@ -10,7 +10,8 @@ from .dataset import (
     TensorDataset,
     random_split,
 )
-from .loader import DataLoader, default_collate, default_convert, get_worker_info
+from .info import get_worker_info
+from .loader import DataLoader, default_collate, default_convert
 from .sampler import (
     BatchSampler,
     RandomSampler,

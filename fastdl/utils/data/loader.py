@@ -11,7 +11,7 @@ import numpy as np
 from ..._tensor import Tensor, from_numpy
 from ..._types import float64
 from ...ops.creation import tensor
-from ...ops.random import Generator
+from ...ops.random import Generator, default_generator, randint
 from ...ops.shape import stack
 from .dataset import Dataset, IterableDataset, rows_of
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
@@ -66,16 +66,54 @@ def default_collate(batch: Sequence[Any]) -> Any:
     )
 
 
-def get_worker_info() -> None:
-    """None: samples are loaded in the main process."""
-    return None
+def fetcher(dataset: Any, collate_fn: Callable[[Any], Any], batched: bool) -> Callable[[Any], Any]:
+    """A function that makes a batch of the numbers of its samples (not `batched`: of one number, one sample)."""
+    if not batched:
+        return lambda i: collate_fn(dataset[i])
+    if collate_fn is default_collate:
+        rows = rows_of(dataset)
+        if rows is not None and not any(t.requires_grad for t in rows[0]):
+            return lambda numbers: _gather(*rows, numbers)
+    fetch = getattr(dataset, "__getitems__", None) or (lambda numbers: [dataset[i] for i in numbers])
+    return lambda numbers: collate_fn(fetch(_as_list(numbers)))
+
+
+def _as_list(numbers: Any) -> Any:
+    if isinstance(numbers, slice):
+        return list(range(numbers.start, numbers.stop))
+    return numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
+
+
+def _gather(tensors: tuple[Tensor, ...], rows: np.ndarray | None, numbers: Any) -> list[Tensor]:
+    """A batch of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
+    if isinstance(numbers, slice) and rows is None:
+        return [t[numbers].clone() for t in tensors]
+    index = from_numpy(np.asarray(rows[numbers] if rows is not None else numbers, np.int64))
+    return [t[index] for t in tensors]
+
+
+def stream_batches(
+    dataset: Any, collate_fn: Callable[[Any], Any], batch_size: int | None, drop_last: bool
+) -> Iterator[Any]:
+    """The batches of an IterableDataset."""
+    samples = iter(dataset)
+    if batch_size is None:
+        yield from map(collate_fn, samples)
+        return
+    while batch := list(itertools.islice(samples, batch_size)):
+        if drop_last and len(batch) < batch_size:
+            return
+        yield collate_fn(batch)
 
 
 class DataLoader:
     """Iterates over the batches of a data set; each pass draws a new order if `shuffle`.
 
-    Samples are loaded in the process itself: `num_workers` and the arguments that concern workers, `timeout` or
-    pinned memory are taken and change nothing; the batches are the same for every number of workers.
+    With `num_workers` > 0 that many processes make the batches and hand them over in shared memory, always in the
+    order of the sampler unless `in_order` is False; the order and all numbers drawn in the main process are the same
+    for every number of workers. Worker i of a pass seeds fastdl, `random` and NumPy with `seed + i`, where the pass
+    draws `seed` from the state of `generator`, and uses one thread. A data set's exception is raised here, with the
+    worker's traceback. Arguments about pinned memory are taken and change nothing.
 
     Args:
         dataset: what to load.
@@ -84,10 +122,18 @@ class DataLoader:
         sampler: yields the numbers of the samples, instead of `shuffle`.
         batch_sampler: yields lists of numbers, instead of batch_size, shuffle, sampler and drop_last.
         collate_fn: makes a batch of a list of samples; `default_collate` if None.
+        num_workers: processes that load; 0: this one does.
         drop_last: leave out a last batch that is smaller.
+        timeout: seconds to wait for a batch of a worker; 0: for ever.
+        worker_init_fn: called in each worker with its number when it starts.
+        multiprocessing_context: "fork", "spawn", "forkserver" or such a context; "fork" on Linux if None.
         generator: random numbers of the shuffle; the global ones if None.
+        prefetch_factor: batches that a worker makes ahead; 2 if None.
+        persistent_workers: keep the workers for the next pass.
+        in_order: False: batches as they are ready.
     Raises:
         ValueError: arguments that exclude each other or are out of range.
+        RuntimeError: while iterating: a worker died, or took longer than `timeout`.
     """
 
     def __init__(
@@ -115,6 +161,10 @@ class DataLoader:
             raise ValueError(f"[DataLoader] num_workers: expected a number >= 0, got {num_workers}")
         if timeout < 0:
             raise ValueError(f"[DataLoader] timeout: expected a number >= 0, got {timeout}")
+        if num_workers == 0 and (timeout or prefetch_factor is not None or persistent_workers):
+            raise ValueError("[DataLoader] timeout, prefetch_factor and persistent_workers need num_workers > 0")
+        if prefetch_factor is not None and prefetch_factor < 1:
+            raise ValueError(f"[DataLoader] prefetch_factor: expected a number >= 1, got {prefetch_factor}")
         iterable = isinstance(dataset, IterableDataset)
         if iterable and (shuffle or sampler is not None or batch_sampler is not None):
             raise ValueError("[DataLoader] an IterableDataset has its own order: no shuffle, sampler or batch_sampler")
@@ -153,10 +203,13 @@ class DataLoader:
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
         self.multiprocessing_context = multiprocessing_context
-        self.prefetch_factor = prefetch_factor
+        self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory_device = pin_memory_device
         self.in_order = in_order
+        self._workers: Any = None  # those that persist
+        self._pass_state: list | None = None
+        self._passes = 0
 
     def __len__(self) -> int:
         if self.batch_sampler is not None:
@@ -167,42 +220,33 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
+        if self.num_workers:
+            return self._worker_batches()
         if isinstance(self.dataset, IterableDataset):
-            return self._iterable_batches()
-        if self.batch_sampler is None:
-            return (self.collate_fn(self.dataset[i]) for i in self.sampler)
-        if self.collate_fn is default_collate:
-            rows = rows_of(self.dataset)
-            if rows is not None and not any(t.requires_grad for t in rows[0]):
-                return self._gathered_batches(*rows)
-        return self._batches()
+            return stream_batches(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
+        return map(fetcher(self.dataset, self.collate_fn, self.batch_sampler is not None), self._number_batches())
 
-    def _iterable_batches(self) -> Iterator[Any]:
-        samples = iter(self.dataset)  # type: ignore[call-overload]
-        if self.batch_size is None:
-            yield from map(self.collate_fn, samples)
-            return
-        while batch := list(itertools.islice(samples, self.batch_size)):
-            if self.drop_last and len(batch) < self.batch_size:
-                return
-            yield self.collate_fn(batch)
+    def _worker_batches(self) -> Iterator[Any]:
+        from .worker import Workers  # multiprocessing takes 20 ms to import
 
-    def _batches(self) -> Iterator[Any]:
-        fetch = getattr(self.dataset, "__getitems__", None) or (lambda numbers: [self.dataset[i] for i in numbers])
-        for numbers in self.batch_sampler:
-            yield self.collate_fn(fetch(numbers))
+        workers = self._workers
+        if workers is None or not workers.alive:
+            workers = Workers(self)
+        self._workers = workers if self.persistent_workers else None
+        iterable = isinstance(self.dataset, IterableDataset)
+        return workers.batches(self._pass_seed(), itertools.repeat(None) if iterable else self._number_batches())
 
-    def _gathered_batches(self, tensors: tuple[Tensor, ...], rows: np.ndarray | None) -> Iterator[list[Tensor]]:
-        """Batches of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
-        for numbers in self._number_batches():
-            if isinstance(numbers, slice) and rows is None:
-                yield [t[numbers].clone() for t in tensors]
-                continue
-            index = from_numpy(np.asarray(rows[numbers] if rows is not None else numbers, np.int64))
-            yield [t[index] for t in tensors]
+    def _pass_seed(self) -> int:
+        """What a pass seeds its workers with: from the generator's state, and how often a pass began in that state.
+        The generator does not move on, so the numbers of a program do not depend on how many workers it has."""
+        source = self.generator or default_generator
+        state = source.get_state().tolist()
+        self._passes = self._passes + 1 if state == self._pass_state else 0
+        self._pass_state = state
+        return int(randint(0, 1 << 62, (self._passes + 1,), generator=source.clone_state())[-1])
 
     def _number_batches(self) -> Iterator[Any]:
-        """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list."""
+        """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list; or of each sample."""
         sampler, batcher = self.sampler, self.batch_sampler
         if type(batcher) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler):
             order = sampler.order() if type(sampler) is RandomSampler else None
@@ -212,4 +256,4 @@ class DataLoader:
                 part = slice(start, min(start + batcher.batch_size, n))
                 yield part if order is None else order[part]
         else:
-            yield from batcher
+            yield from sampler if batcher is None else batcher
