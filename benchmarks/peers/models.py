@@ -311,15 +311,15 @@ def blocks(lib: Any) -> tuple[Any, Any]:
         """Self-attention, for a decoder also attention to the encoder's outputs, and two layers for each position."""
 
         def __init__(self, width: int, heads: int, inner: int, dropout: float, bias: bool = False, gelu: bool = False,
-                     decoder: bool = False, eps: float = 1e-5) -> None:
+                     decoder: bool = False) -> None:
             super().__init__()
-            self.attention, self.norm1 = MultiHeadAttention(width, heads, dropout, bias), nn.LayerNorm(width, eps=eps)
+            self.attention, self.norm1 = MultiHeadAttention(width, heads, dropout, bias), nn.LayerNorm(width)
             self.decoder = decoder
             if decoder:
-                self.cross, self.norm2 = MultiHeadAttention(width, heads, dropout, bias), nn.LayerNorm(width, eps=eps)
+                self.cross, self.norm2 = MultiHeadAttention(width, heads, dropout, bias), nn.LayerNorm(width)
             self.dense1, self.dense2 = nn.Linear(width, inner), nn.Linear(inner, width)
             self.activation = nn.GELU() if gelu else nn.ReLU()
-            self.dropout, self.norm3 = nn.Dropout(dropout), nn.LayerNorm(width, eps=eps)
+            self.dropout, self.norm3 = nn.Dropout(dropout), nn.LayerNorm(width)
 
         def forward(self, x: Any, mask: Any = None, encoded: Any = None, encoded_mask: Any = None) -> Any:
             x = self.norm1(x + self.dropout(self.attention(x, x, mask, causal=self.decoder)))
@@ -421,8 +421,8 @@ ENCODER = {"layers": 6, "width": 384, "heads": 12, "inner": 1536, "vocab": 30522
 
 
 def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
-    """(model, tokens): BERT's encoder, and the mean over the positions scaled to length 1."""
-    nn, width, (_, Block) = lib.nn, ENCODER["width"], blocks(lib)
+    """(model, tokens): BERT's encoder of the library's own layers, and the mean over the positions, of length 1."""
+    nn, width = lib.nn, ENCODER["width"]
     places, segments = lib.arange(steps), lib.zeros(batch, steps, dtype=lib.int64)
 
     class SentenceEncoder(nn.Module):
@@ -431,15 +431,13 @@ def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
             self.token_embedding, self.segment_embedding = nn.Embedding(ENCODER["vocab"], width), nn.Embedding(2, width)
             self.pos_embedding = nn.Embedding(ENCODER["positions"], width)
             self.norm = nn.LayerNorm(width, eps=1e-12)
-            self.blocks = nn.ModuleList([Block(width, ENCODER["heads"], ENCODER["inner"], 0.0, bias=True, gelu=True,
-                                               eps=1e-12) for _ in range(ENCODER["layers"])])
+            layer = nn.TransformerEncoderLayer(width, ENCODER["heads"], ENCODER["inner"], 0.0, "gelu",
+                                               layer_norm_eps=1e-12, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, ENCODER["layers"])
 
         def forward(self, tokens: Any) -> Any:
             x = self.token_embedding(tokens) + self.segment_embedding(segments) + self.pos_embedding(places)
-            x = self.norm(x)
-            for block in self.blocks:
-                x = block(x)
-            mean = x.mean(dim=1)
+            mean = self.encoder(self.norm(x)).mean(dim=1)
             return mean / mean.square().sum(dim=1, keepdim=True).sqrt()
 
     return fill(lib, SentenceEncoder()), integers(lib, ENCODER["vocab"], batch, steps)

@@ -15,6 +15,7 @@ def encoder(batch: int, steps: int, threads: int) -> m.Work:
     import torch
 
     model, tokens = m.sentence_encoder(torch, batch, steps)
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused layer cannot be exported
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
