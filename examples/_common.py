@@ -28,15 +28,15 @@ def natural(text: str) -> int:
     return value
 
 
-def fail(message: object, status: int = 1) -> NoReturn:
-    """Ends the program with "name: error: message"."""
+def fail(message: object) -> NoReturn:
+    """Ends the program with "name: error: message"; the message may be an exception."""
     print(f"{Path(sys.argv[0]).stem}: error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(status)
+    sys.exit(ABSENT if isinstance(message, (ImportError, FileNotFoundError)) else 1)
 
 
 def checkpoint(path: Path, *names: str) -> dict[str, Any]:
     """What fastdl.save wrote there. ValueError if it is damaged or lacks one of the entries `names`."""
-    import fastdl  # here: --help does without
+    import fastdl  # here: train_timemachine.py sets the threads of BLAS before this
 
     try:
         found = fastdl.load(path)
@@ -60,9 +60,7 @@ def run(main: Callable[[Any], object], options: argparse.Namespace) -> NoReturn:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         main(options)
-    except (ImportError, FileNotFoundError) as error:
-        fail(error, ABSENT)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,7 +4,7 @@
 2. Words, pairs and triples by falling frequency: near to straight lines in a picture with two logarithmic axes
    (frequency ~ rank^-a). Most triples occur once: counting them alone will not do, so counts are smoothed.
 3. Laplace-smoothed models of n characters on nine tenths of the text: their perplexity on the last tenth is what a
-   trained model has to beat. Without smoothing towards shorter runs it would grow with n.
+   trained model has to beat. Above five characters it rises again: such runs were seen too seldom.
 
 The picture ngrams.png goes to --out.
 """

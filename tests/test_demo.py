@@ -120,7 +120,7 @@ def test_unusable_texts(demo, tmp_path, content, message):
 
 
 def test_a_missing_text(demo):
-    assert "nowhere.txt" in error_of(demo("--text", "nowhere.txt", code=1))
+    assert "nowhere.txt" in error_of(demo("--text", "nowhere.txt", code=3))
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -133,8 +133,8 @@ def test_unusable_arguments(demo, arguments, message):
 
 
 def test_unusable_checkpoints(demo, tmp_path):
-    assert "nowhere" in error_of(demo("--resume", "nowhere", code=1))
-    assert CHECKPOINT in error_of(demo("--resume", code=1))
+    assert "nowhere" in error_of(demo("--resume", "nowhere", code=3))
+    assert CHECKPOINT in error_of(demo("--resume", code=3))
     demo("--quick", "--epochs", 1)
     path = tmp_path / "out" / CHECKPOINT
     whole = path.read_bytes()
