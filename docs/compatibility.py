@@ -33,8 +33,6 @@ DIFFERENCES = {
                   "takes out again.",
     "F.interpolate": "`antialias=True` raises NotImplementedError.",
     "bool tensors": "`-` with a bool, and `//`, `%`, `**` of two bools, are computed (PyTorch refuses them).",
-    "split, chunk, unbind": "Their results may be written in place under autograd.",
-    "diagonal": "A copy: writes into it do not reach the tensor.",
     "hypot": "The gradient at (0, 0) is 0, not NaN.",
     "torch.vander": "Can be differentiated.",
     "copysign": "`other` gets no gradient where PyTorch's gets zeros.",

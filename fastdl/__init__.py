@@ -48,6 +48,7 @@ from .ops.composed import (
     addmv,
     addr,
     argwhere,
+    as_strided,
     bincount,
     bucketize,
     clamp_max,

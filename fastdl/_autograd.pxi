@@ -218,12 +218,30 @@ cdef int begin_inplace(Tensor t) except -1:
             raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                                f"memory location. Please clone() the tensor of shape {tuple(t.shape)} first.")
         raise RuntimeError(f"the tensor of shape {tuple(t.shape)} lies in read-only memory. Please clone() it first.")
+    if t.origin and not fdl_grad_off and (t.origin == NO_GRAD or t.node is not None or t.base.node is not None
+                                          or t.base.wants_grad):
+        refuse_view(t, "is being")
     if not fdl_grad_off and wants(t):
         if t.node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         if t.base is not None and t.base.wants_grad and t.base.node is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     return 0
+
+
+cdef int refuse_view(Tensor t, str subject) except -1:
+    """Raises for a view that recorded writes may not reach."""
+    if t.origin == NO_GRAD:
+        raise RuntimeError(
+            f"A view was created in no_grad mode and {subject} modified inplace with grad mode enabled. Given that "
+            "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
+            "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both "
+            "outside (if you want the inplace to be tracked).")
+    name = t.node.name().replace("Backward0", "") if t.node is not None else "split or unbind"
+    raise RuntimeError(
+        f"Output {(<OutputOf> t.node).index if type(t.node) is OutputOf else 0} of {name} is a view and {subject} "
+        "modified inplace. This view is the output of a function that returns multiple views. Such functions do not allow "
+        "the output views to be modified inplace. You should replace the inplace operation by an out-of-place one.")
 
 
 cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges):
@@ -234,6 +252,8 @@ cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges):
         if watcher is not None:
             watcher.written(t, op)
         return t
+    if t.origin:  # what is written has history, the view had none
+        refuse_view(t, "is being")
     node.edges = edges
     if watcher is not None:
         watch_made(node, t)
@@ -255,20 +275,42 @@ cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges):
 @cython.final
 cdef class Geometry:
     """Where a view lies in its base: shapes and strides in bytes."""
-    cdef Py_ssize_t offset
+    cdef Py_ssize_t offset, item
     cdef tuple shape, strides, base_shape, base_strides
 
     def __init__(self, ndarray base, ndarray view):
         self.offset = <char *> cnp.PyArray_DATA(view) - <char *> cnp.PyArray_DATA(base)
+        self.item = cnp.PyArray_ITEMSIZE(base)
         self.shape, self.strides = (<object> view).shape, (<object> view).strides
         self.base_shape, self.base_strides = (<object> base).shape, (<object> base).strides
 
     cdef tuple parts(self, object dtype):
         """(whole, part) of zeroed memory that is laid out as the base and the view in it."""
-        span = dtype.itemsize + sum([(n - 1) * s for n, s in zip(self.base_shape, self.base_strides)])
-        buffer = np.zeros(max(span, 0) // dtype.itemsize + 1, dtype)
+        span = self.item + sum([(n - 1) * s for n, s in zip(self.base_shape, self.base_strides)])
+        buffer = np.zeros(max(span, 0) // self.item + 1, dtype)
         return (np.ndarray(self.base_shape, dtype, buffer, 0, self.base_strides),
                 np.ndarray(self.shape, dtype, buffer, self.offset, self.strides))
+
+    cdef ndarray numbers(self):
+        """For each element of the view its number in the base, counted in row-major order."""
+        cdef Py_ssize_t scale = self.item
+        wide = Geometry.__new__(Geometry)
+        (<Geometry> wide).offset, (<Geometry> wide).item = self.offset // scale * 8, 8
+        (<Geometry> wide).shape, (<Geometry> wide).base_shape = self.shape, self.base_shape
+        (<Geometry> wide).strides = tuple([s // scale * 8 for s in self.strides])
+        (<Geometry> wide).base_strides = tuple([s // scale * 8 for s in self.base_strides])
+        whole, part = (<Geometry> wide).parts(np.dtype(np.int64))
+        whole[...] = np.arange(whole.size).reshape(self.base_shape)
+        return part
+
+    cdef bint overlaps(self):
+        """Whether elements of the view may share memory."""
+        cdef Py_ssize_t reach = self.item
+        for stride, n in sorted(zip(self.strides, self.shape)):
+            if n > 1 and stride < reach:
+                return True
+            reach += (n - 1) * stride
+        return False
 
 
 cdef int no_second_order(Node node) except -1:
@@ -284,13 +326,18 @@ cdef class CopySlices(Node):
 
     cdef object apply(self, Tensor g):
         no_second_order(self)
-        whole, part = self.view.parts(g.a.dtype)
-        whole[...] = g.a
+        cdef Tensor whole = g, dx
+        cdef ndarray part
+        if not (is_sole_owner(g, 1) and (<object> g.a).strides == self.view.base_strides):
+            a, part = self.view.parts(g.a.dtype)
+            a[...] = g.a
+            whole = wrap(a)
+        else:  # nobody else sees g: its memory will do, so that a loop of writes costs what the parts cost
+            part = np.ndarray(self.view.shape, g.a.dtype, g.a, self.view.offset, self.view.strides)
         inner = self.function.apply(wrap(own_array(part)))
-        cdef Tensor dx = inner[0] if type(inner) is tuple else inner
+        dx = inner[0] if type(inner) is tuple else inner
         part[...] = 0 if dx is None else dx.a
-        base_grad = wrap(own_array(whole))
-        return (base_grad,) + (<tuple> inner)[1:] if type(inner) is tuple else base_grad
+        return (whole,) + (<tuple> inner)[1:] if type(inner) is tuple else whole
 
     cdef void free(self):
         self.freed = True
@@ -299,28 +346,37 @@ cdef class CopySlices(Node):
 
 @cython.final
 cdef class AsStridedBackward0(Node):
+    """out = x's memory seen otherwise:  dx = g there, added up where elements of out share memory; zero elsewhere"""
     cdef Geometry view
+    cdef str title
+
+    def name(self):
+        return self.title
 
     cdef object apply(self, Tensor g):
-        no_second_order(self)
-        whole, part = self.view.parts(g.a.dtype)
-        values = g.a
-        for axis, (n, stride) in enumerate(zip(self.view.shape, self.view.strides)):
-            if stride == 0 and n > 1:  # an expanded dimension: one element for all
-                values, part = values.sum(axis, keepdims=True), part[(slice(None),) * axis + (slice(1),)]
-        part[...] = values
-        return wrap(own_array(whole))
+        if fdl_grad_off and not self.view.overlaps():
+            whole, part = self.view.parts(g.a.dtype)
+            part[...] = g.a
+            return wrap(own_array(whole))
+        index = wrap(own_array(self.view.numbers().reshape(-1)))
+        flat = g.new_zeros(int(np.prod(self.view.base_shape)))
+        return flat.index_add(0, index, g.reshape(-1)).reshape(self.view.base_shape)
+
+
+cdef AsStridedBackward0 strided_node(Tensor x, Tensor y, str title):
+    cdef AsStridedBackward0 node = AsStridedBackward0.__new__(AsStridedBackward0)
+    node.view, node.title = Geometry(x.a, y.a), title
+    return node
 
 
 cdef int renew_view(Tensor t) except -1:
     """Takes over the history that the view's base has now."""
-    cdef AsStridedBackward0 node
-    t.base_node = t.base.node
     if t.base.node is not None:
-        node = AsStridedBackward0.__new__(AsStridedBackward0)
-        node.view = Geometry(t.base.a, t.a)
-        node.edges = (edge(t.base),)
-        t.node = node
+        if t.origin == PIECE:
+            refuse_view(t, "its base or another view of its base has been")
+        t.node = strided_node(t.base, t, "AsStridedBackward0")
+        t.node.edges = (edge(t.base),)
+    t.base_node = t.base.node
     return 0
 
 

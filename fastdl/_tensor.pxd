@@ -4,6 +4,12 @@ from numpy cimport ndarray, npy_intp
 from ._kernels cimport F32, F64, Scratch, Storage, fdl_table
 
 
+cdef enum ViewOrigin:
+    ORDINARY
+    PIECE                       # one of several outputs of an operator: split, unbind
+    NO_GRAD                     # made in no_grad mode of a tensor that requires grad
+
+
 cdef class Tensor:
     cdef ndarray a              # the data: shape, strides, element type
     cdef Storage storage        # shared by all views; counts in-place writes
@@ -12,6 +18,7 @@ cdef class Tensor:
     cdef Tensor base            # a view's base tensor, None otherwise
     cdef Node base_node         # the base's node when `node` was made: another one now means that `node` is stale
     cdef bint wants_grad        # a leaf that gradients are accumulated in
+    cdef ViewOrigin origin      # what forbids recorded writes into this view
     cdef object hooks           # None or a dict: number -> (kind, function), see autograd/hooks.py
     cdef object __weakref__
 

@@ -95,6 +95,8 @@ class Tensor:
     def argmin(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Index of the smallest element along `dim`, or in the flattened tensor; the first one, a NaN before all."""
     def argsort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor: """Indices that sort along `dim`."""
     def argwhere(self) -> Tensor: """The positions of the elements that are not 0, a row each."""
+    def as_strided(self, size: Any, stride: Any, storage_offset: Any = None) -> Tensor: """A view of the memory below `input`: element (i, j, ..) lies at storage_offset + i stride[0] + j stride[1] + .."""
+    def as_strided_(self, *args: Any) -> Tensor: """The tensor itself becomes its `as_strided`."""
     def asin(self) -> Tensor: ...
     def asin_(self, *args: Any, **kwargs: Any) -> Tensor: """`asin` with the result written into the tensor itself."""
     def asinh(self) -> Tensor: ...
@@ -175,7 +177,7 @@ class Tensor:
     def diag(self, diagonal: _int = 0) -> Tensor: """A matrix with this diagonal, or the diagonal of a matrix."""
     def diag_embed(self, offset: Any = 0, dim1: Any = -2, dim2: Any = -1) -> Tensor: """The last dimension of `input` spread over the diagonals of new dimensions dim1 and dim2; zeros elsewhere."""
     def diagflat(self, offset: Any = 0) -> Tensor: """A matrix with all elements on a diagonal."""
-    def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """The diagonal, as the last dimension."""
+    def diagonal(self, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """A view of the diagonal, as the last dimension."""
     def diagonal_scatter(self, src: Any, offset: Any = 0, dim1: Any = 0, dim2: Any = 1) -> Tensor: """input with src in place of a diagonal."""
     def diff(self, n: Any = 1, dim: Any = -1, prepend: Any = None, append: Any = None) -> Tensor: """Differences of neighbours along `dim`, n times over."""
     def dim(self) -> _int: """Number of dimensions."""
@@ -423,6 +425,8 @@ class Tensor:
     def requires_grad_(self, value: Any = True) -> Any: ...
     def reshape(self, *shape: Any) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
     def reshape_as(self, other: Tensor) -> Tensor: """`input` with the shape of `other`."""
+    def resize_(self, *sizes: Any, memory_format: Any = None) -> Tensor: """The tensor itself gets another shape; elements keep their places in row-major order, new ones are not set."""
+    def resize_as_(self, other: Any, memory_format: Any = None) -> Tensor: ...
     def retain_grad(self) -> None: """Makes `backward` keep this non-leaf tensor's gradient in `grad`."""
     @property
     def retains_grad(self) -> Any: """Whether `backward` keeps the gradient of this non-leaf tensor."""
@@ -467,6 +471,7 @@ class Tensor:
     def square(self) -> Tensor: ...
     def square_(self) -> Tensor: ...
     def squeeze(self, dim: Any = None) -> Tensor: """A view without the dimensions of size 1 (of those in `dim`: an int or a tuple)."""
+    def squeeze_(self, *args: Any) -> Tensor: """The tensor itself becomes its `squeeze`."""
     def std(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Standard deviation: the root of `var`."""
     def stride(self, dim: Any = None) -> Any: """Elements from one entry of a dimension to the next."""
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor: """input - alpha * other, with broadcasting."""
@@ -476,8 +481,11 @@ class Tensor:
     def sum(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Sum over all elements or over the dimensions `dim`."""
     def sum_to_size(self, *size: Any) -> Tensor: """The sum over those dimensions in which `size` could be broadcast to input's shape."""
     def swapaxes(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
+    def swapaxes_(self, *args: Any) -> Tensor: """The tensor itself becomes its `swapaxes`."""
     def swapdims(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
+    def swapdims_(self, *args: Any) -> Tensor: """The tensor itself becomes its `swapdims`."""
     def t(self) -> Tensor: """The transpose of a matrix; a vector stays as it is."""
+    def t_(self, *args: Any) -> Tensor: """The tensor itself becomes its `t`."""
     def take(self, index: Any) -> Tensor: """Elements of the flattened input; negative numbers count from the end. Shape: that of `index`."""
     def take_along_dim(self, indices: Any, dim: Any = None) -> Tensor: """As gather, with broadcasting of all other dimensions; dim None: of the flattened input."""
     def tan(self) -> Tensor: ...
@@ -491,6 +499,7 @@ class Tensor:
     def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True) -> Any: """(values, indices) of the k largest (smallest) along `dim`, in order."""
     def trace(self) -> Tensor: """The sum of the diagonal of a matrix."""
     def transpose(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
+    def transpose_(self, *args: Any) -> Tensor: """The tensor itself becomes its `transpose`."""
     def tril(self, diagonal: _int = 0) -> Tensor: """The lower triangle of the last two dimensions, zeros above it."""
     def tril_(self, *args: Any, **kwargs: Any) -> Tensor: """`tril` with the result written into the tensor itself."""
     def triu(self, diagonal: _int = 0) -> Tensor: """The upper triangle of the last two dimensions, zeros below it."""
@@ -503,10 +512,12 @@ class Tensor:
     def type_as(self, other: Tensor) -> Tensor: """Converted to the type of `other`."""
     def unbind(self, dim: _int = 0) -> tuple[Tensor, ...]: """Views of all slices along `dim`."""
     def unflatten(self, dim: _int, sizes: Any) -> Tensor: """One dimension split into several; one of `sizes` may be -1."""
+    def unfold(self, dimension: Any, size: Any, step: Any) -> Tensor: """A view of the windows of `size` entries along `dimension`, one every `step`; the window is the last dimension."""
     def uniform_(self, low: Any = 0.0, high: Any = 1.0, *, generator: Any = None, **names: Any) -> Tensor: """Fills the tensor with numbers uniform in [low, high); PyTorch's names `from` and `to` do as well."""
     def unique(self, sorted: Any = True, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
     def unique_consecutive(self, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """As unique, but only neighbours that are equal become one; nothing is sorted."""
     def unsqueeze(self, dim: _int) -> Tensor: """A view with a dimension of size 1 inserted at `dim`."""
+    def unsqueeze_(self, *args: Any) -> Tensor: """The tensor itself becomes its `unsqueeze`."""
     def var(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Variance over all elements or over the dimensions `dim`: squared deviations by n - correction (1 unless said)."""
     def view(self, *shape: Any) -> Tensor: """As reshape, but never copies; view(dtype) reads the same memory as another type of equal size."""
     def view_as(self, other: Tensor) -> Tensor: """`input` viewed with the shape of `other`."""
@@ -582,7 +593,9 @@ def is_tensor(x: Any) -> _bool: """Whether x is a Tensor."""
 def mark_written(*args: Any, **kwargs: Any) -> Any: ...
 def rebuild(*args: Any, **kwargs: Any) -> Any: ...
 def register_method(*args: Any, **kwargs: Any) -> Any: ...
+def reshape_inplace(*args: Any, **kwargs: Any) -> Any: ...
 def sequence_array(*args: Any, **kwargs: Any) -> Any: ...
 def set_grad_mode(*args: Any, **kwargs: Any) -> _bool: ...
 def set_watcher(*args: Any, **kwargs: Any) -> Any: ...
 def tensor_from(*args: Any, **kwargs: Any) -> Any: ...
+def view_by(*args: Any, **kwargs: Any) -> Any: ...

@@ -90,6 +90,9 @@ cdef Tensor view_of(Tensor base, ndarray a):
     if not fdl_grad_off:
         t.base = base if base.base is None else base.base
         t.base_node = t.base.node
+        t.origin = base.origin
+    elif base.origin or base.wants_grad or base.node is not None:
+        t.origin = base.origin or NO_GRAD
     return t
 
 
@@ -159,6 +162,28 @@ cdef void register(str name, object function):
 cdef object register_all(dict functions, str names):
     for name in names.split():
         register(name, functions[name])
+
+
+def view_by(Tensor x, ndarray a, str title):
+    """The tensor of an array that lies in x's memory, as a view of x. `title`: its operator's name."""
+    cdef Tensor y = view_of(x, a)
+    if not fdl_grad_off and wants(x):
+        attach(y, strided_node(x, y, title), (edge(x),))
+    return y
+
+
+def reshape_inplace(Tensor t, str op, function, tuple args):
+    """Makes `t` the view function(t, *args) of what it was."""
+    begin_inplace(t)
+    cdef bint was = set_grad(not fdl_grad_off or t.node is not None)
+    cdef Tensor y
+    try:
+        y = function(t, *args)
+    finally:
+        set_grad(was)
+    bump(t, op)
+    t.a, t.storage, t.node = y.a, y.storage, y.node
+    return t
 
 
 def register_method(str name, function):

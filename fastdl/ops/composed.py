@@ -5,6 +5,7 @@ Orders, counts and positions come from NumPy; values are then taken by recorded 
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._tensor import Tensor, from_numpy, register_method
+from .._tensor import Tensor, from_numpy, register_method, view_by
 from .._types import bool_, int32, int64
 from .common import expand
 from .creation import as_tensor, zeros
@@ -33,7 +34,7 @@ from .elementwise import (
 from .indexing import diagonal, gather, sort
 from .matmul import bmm, matmul, mv, outer
 from .reduce import mean, std, sum, var
-from .shape import cat, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
+from .shape import cat, movedim, narrow, permute, reshape, squeeze, unsqueeze
 
 _LN2 = math.log(2.0)
 
@@ -192,7 +193,44 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     size = input.shape[at]
     if not -size <= index < size:
         raise IndexError(f"[select] index {index} is outside [{-size}, {size - 1}] of dimension {dim} with size {size}")
-    return squeeze(narrow(input, at, index % size, 1), at)
+    return input[(slice(None),) * at + (index,)]
+
+
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """A view of the windows of `size` entries along `dimension`, one every `step`; the window is the last dimension.
+
+    Raises: RuntimeError if no window fits or step is not positive.
+    """
+    at = _dim("unfold", dimension, input.ndim)
+    x = input._array if input.ndim else input._array.reshape(1)
+    if not 0 <= size <= x.shape[at] or step < 1:
+        raise RuntimeError(f"[unfold] size and step: expected a size in [0, {x.shape[at]}], that of dimension "
+                           f"{dimension}, and a positive step, got {size} and {step}")
+    count, stride = (x.shape[at] - size) // step + 1, x.strides[at]
+    windows = np.lib.stride_tricks.as_strided(x, (*x.shape[:at], count, *x.shape[at + 1 :], size),
+                                              (*x.strides[:at], stride * step, *x.strides[at + 1 :], stride))
+    return view_by(input, windows, "UnfoldBackward0")
+
+
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """A view of the memory below `input`: element (i, j, ..) lies at storage_offset + i stride[0] + j stride[1] + ..
+
+    Raises: RuntimeError if an element would lie outside.
+    """
+    root = input if input._base is None else input._base
+    flat = root._array
+    item = flat.itemsize
+    if not flat.flags.c_contiguous:
+        raise RuntimeError(f"[as_strided] input: expected a tensor in contiguous memory, got strides {root.stride()}")
+    start = storage_offset
+    if start is None:
+        start = (input.data_ptr() - root.data_ptr()) // item
+    end = start + builtins.sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else start - 1
+    if len(size) != len(stride) or min((0, start, *stride)) < 0 or end >= flat.size:
+        raise RuntimeError(f"[as_strided] size, stride and storage_offset: expected places in [0, {flat.size}), got "
+                           f"{tuple(size)}, {tuple(stride)} and {start}")
+    places = np.lib.stride_tricks.as_strided(flat.reshape(-1)[start:], tuple(size), [s * item for s in stride])
+    return view_by(root, places, "AsStridedBackward0")
 
 
 def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -205,9 +243,9 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
         parts = indices_or_sections
         if parts < 1:
             raise RuntimeError(f"[tensor_split] expected at least one section, got {parts}")
-        sizes = [size // parts + (i < size % parts) for i in range(parts)]
-        return tuple(split(input, sizes, at))
-    ends = [*(slice(None, i).indices(size)[1] for i in indices_or_sections), size]
+        ends = [size // parts * i + min(i, size % parts) for i in range(1, parts + 1)]
+    else:
+        ends = [*(slice(None, i).indices(size)[1] for i in indices_or_sections), size]
     return tuple(narrow(input, at, a, max(b - a, 0)) for a, b in zip([0, *ends], ends))
 
 
@@ -621,6 +659,6 @@ def _unique_result(values, inverse, counts, return_inverse: bool, return_counts:
 
 
 for _function in (addcmul, addcdiv, addmv, addr, addbmm, lerp, clamp_min, clamp_max, fill, frac, logaddexp, logaddexp2,
-                  xlogy, nan_to_num, diff, select, tensor_split, trace, diag_embed, cummax, cummin, kthvalue, median,
-                  nansum, quantile, argwhere, bincount, unique, unique_consecutive):
+                  xlogy, nan_to_num, diff, select, unfold, as_strided, tensor_split, trace, diag_embed, cummax, cummin,
+                  kthvalue, median, nansum, quantile, argwhere, bincount, unique, unique_consecutive):
     register_method(_function.__name__, _function)

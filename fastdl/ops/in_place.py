@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from .._tensor import Tensor, register_method
+from .._tensor import Tensor, register_method, reshape_inplace
 
 # their methods have to be there
 from . import composed, elementary, elementwise, indexing, matmul, reduce, statistics  # noqa: F401
@@ -39,3 +40,40 @@ tril triu true_divide trunc xlogy"""
 for _name in _IN_PLACE.split():
     if not hasattr(Tensor, f"{_name}_"):
         _in_place(_name, getattr(Tensor, _name))
+
+
+def _in_place_view(name: str) -> None:
+    function = getattr(Tensor, name)
+
+    def method(self: Tensor, *args) -> Tensor:
+        return reshape_inplace(self, f"{name}_", function, args)
+
+    method.__name__ = f"{name}_"
+    method.__doc__ = f"The tensor itself becomes its `{name}`."
+    register_method(f"{name}_", method)
+
+
+for _name in ("as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"):
+    _in_place_view(_name)
+
+
+def resize_(self: Tensor, *sizes, memory_format=None) -> Tensor:
+    """The tensor itself gets another shape; elements keep their places in row-major order, new ones are not set.
+
+    Raises: RuntimeError for a tensor that requires grad.
+    """
+    if self.requires_grad:
+        raise RuntimeError("cannot resize variables that require grad")
+    shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    count = math.prod(shape)
+    flat = self.reshape(-1)
+    if count > len(flat):
+        larger = self.new_empty(count)
+        larger[: len(flat)] = flat
+        flat = larger
+    self.data = flat[:count].view(shape)
+    return self
+
+
+register_method("resize_", resize_)
+register_method("resize_as_", lambda self, other, memory_format=None: resize_(self, other.shape))

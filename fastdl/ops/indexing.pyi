@@ -11,7 +11,7 @@ from fastdl._tensor import Tensor
 def add_items_(*args: Any, **kwargs: Any) -> Any: ...
 def argsort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor: """Indices that sort along `dim`."""
 def diag(input: Tensor, diagonal: _int = 0) -> Tensor: """A matrix with this diagonal, or the diagonal of a matrix."""
-def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """The diagonal, as the last dimension."""
+def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """A view of the diagonal, as the last dimension."""
 def gather(input: Tensor, dim: _int, index: Tensor) -> Tensor: """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on. Shape: that of `index`."""
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor: """A copy with `value` wherever the bool `mask` (broadcast) holds."""
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor: """Writes `value` wherever the bool `mask` (broadcast) holds."""

@@ -9,6 +9,8 @@ from collections import namedtuple
 
 import numpy as np
 
+from .._tensor import view_by
+
 from .._kernels cimport Scratch, fdl_table, scratch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
                         end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register_all,
@@ -326,7 +328,7 @@ cdef class SliceBackward0(Node):
     cdef tuple index, shape
 
     def name(self):
-        return "SelectBackward0" if len(self.index) == 1 and is_int(self.index[0]) else "SliceBackward0"
+        return "SelectBackward0" if self.index and is_int(self.index[-1]) else "SliceBackward0"
 
     cdef object apply(self, Tensor g):
         cdef Tensor dx = new_empty_of(self.shape, cnp.PyArray_TYPE(g.a))
@@ -633,20 +635,21 @@ def triu(Tensor input, int diagonal=0):
 
 
 def diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1):
-    """The diagonal, as the last dimension."""
-    cdef object a = input.a
-    n = a.ndim
+    """A view of the diagonal, as the last dimension."""
+    cdef int n = cnp.PyArray_NDIM(input.a)
     i, j = normal_dim("diagonal", dim1, n), normal_dim("diagonal", dim2, n)
-    rest = [d for d in range(n) if d not in (i, j)]
-    moved = input.permute(*rest, i, j)
-    rows = np.arange(max(0, min(a.shape[i] + min(offset, 0), a.shape[j] - max(offset, 0))))
-    return getitem(moved, (Ellipsis, wrap(rows - min(offset, 0)), wrap(rows + max(offset, 0))))
+    if i == j:
+        raise RuntimeError(f"[diagonal] dim1 and dim2: expected two different dimensions, got {dim1} and {dim2}")
+    a = (<object> input.a).diagonal(offset, i, j)
+    if cnp.PyArray_ISWRITEABLE(input.a):
+        a.flags.writeable = True
+    return view_by(input, a, "DiagonalBackward0")
 
 
 def diag(Tensor input, int diagonal=0):
     """A matrix with this diagonal, or the diagonal of a matrix."""
     if input.a.ndim == 2:
-        return globals()["diagonal"](input, diagonal)
+        return globals()["diagonal"](input, diagonal).clone()
     n = input.numel() + (diagonal if diagonal >= 0 else -diagonal)
     rows = np.arange(input.numel())
     return placed(input, wrap((rows - min(diagonal, 0)) * n + rows + max(diagonal, 0)), n * n, (n, n))

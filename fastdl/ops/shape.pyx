@@ -10,7 +10,7 @@ import numpy as np
 from .. import _types
 
 from .._kernels cimport fdl_table
-from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
+from .._tensor cimport (PIECE, MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
                         check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels,
                         own_array, register, register_all, view_of, wants, wrap)
 from .common cimport (MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
@@ -474,9 +474,10 @@ cdef class SplitBackward0(MultiNode):
     cdef int dim, typenum
     cdef bint unbound
     cdef list shapes
+    cdef str title
 
     def name(self):
-        return "UnbindBackward0" if self.unbound else "SplitBackward0"
+        return self.title
 
     cdef object apply_multi(self, list grads):
         cdef list parts = []
@@ -487,7 +488,7 @@ cdef class SplitBackward0(MultiNode):
         return cat(parts, self.dim)
 
 
-cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound):
+cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound, str title):
     cdef SplitBackward0 node
     cdef list outs = []
     cdef int64_t at = 0
@@ -496,9 +497,12 @@ cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound):
         outs.append(view_of(x, x.a[lead + ((at if unbound else slice(at, at + n)), Ellipsis)]))
         at += n
     cdef tuple result = tuple(outs)
+    if grad_enabled():
+        for o in outs:
+            (<Tensor> o).origin = PIECE
     if grad_enabled() and wants(x) and outs:
         node = SplitBackward0.__new__(SplitBackward0)
-        node.dim, node.unbound, node.typenum = dim, unbound, cnp.PyArray_TYPE(x.a)
+        node.dim, node.unbound, node.typenum, node.title = dim, unbound, cnp.PyArray_TYPE(x.a), title
         node.shapes = [shape_of(o) for o in outs]
         attach_outputs(result, node, (edge(x),))
     return result
@@ -508,16 +512,17 @@ def split(Tensor tensor, split_size_or_sections, int dim=0):
     """Views of pieces of `split_size` entries along `dim` (the last may be smaller), or of the sizes in a list."""
     cdef int at = proper_dim("split", dim, cnp.PyArray_NDIM(tensor.a))
     cdef int64_t n = cnp.PyArray_DIMS(tensor.a)[at]
+    cdef str title = "SplitBackward0"
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
         if size < 0 or (size == 0 and n):
             raise RuntimeError(f"[split] expected a positive size, got {size}")
         sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
     else:
-        sizes = [int(s) for s in split_size_or_sections]
+        sizes, title = [int(s) for s in split_size_or_sections], "SplitWithSizesBackward0"
         if sum(sizes) != n:
             raise RuntimeError(f"[split] the sizes {sizes} add up to {sum(sizes)}, dimension {dim} has {n}")
-    return pieces(tensor, at, sizes, False)
+    return pieces(tensor, at, sizes, False, title)
 
 
 def split_with_sizes(Tensor input, split_sizes, int dim=0):
@@ -538,7 +543,7 @@ def unbind(Tensor input, int dim=0):
     if cnp.PyArray_NDIM(input.a) == 0:
         raise RuntimeError("[unbind] expected a tensor with at least one dimension")
     cdef int at = normal_dim("unbind", dim, cnp.PyArray_NDIM(input.a))
-    return pieces(input, at, [1] * cnp.PyArray_DIMS(input.a)[at], True)
+    return pieces(input, at, [1] * cnp.PyArray_DIMS(input.a)[at], True, "UnbindBackward0")
 
 
 # Repeating, reversing ---------------------------------------------------------------------------------------------
