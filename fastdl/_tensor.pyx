@@ -218,6 +218,22 @@ def tensor_from(data, dtype=None):
     return wrap(own_array(array))
 
 
+cdef str ragged(object data):
+    """What to say of nested sequences of different lengths."""
+    cdef list level = [data]
+    depth = 0
+    while level and all([isinstance(x, (list, tuple)) for x in level]):
+        for x in level:
+            if len(x) != len(level[0]):
+                return (f"[tensor] expected sequence of length {len(level[0])} at dim {depth} (got {len(x)}): lists of "
+                        "different lengths make no tensor, see nn.utils.rnn.pad_sequence")
+        level, depth = [y for x in level for y in x], depth + 1
+    for x in level:
+        if isinstance(x, (list, tuple)) != isinstance(level[0], (list, tuple)):
+            return f"[tensor] expected either numbers or sequences at dim {depth}, got both"
+    return None
+
+
 def sequence_array(data, bint full_precision=False):
     """The NumPy array of a number or of nested sequences, typed as PyTorch types it, or with Python's own precision."""
     if isinstance(data, (list, tuple)) and data and holds_tensors(data):
@@ -225,7 +241,10 @@ def sequence_array(data, bint full_precision=False):
     try:
         array = np.array(data)
     except ValueError as error:
-        raise ValueError(f"[tensor] expected sequences of equal length at each depth: {error}") from None
+        raise ValueError(ragged(data) or f"[tensor] cannot make a tensor of {type(data).__name__}: {error}") from None
+    if array.dtype.kind in "SU":
+        first = array.reshape(-1)[0] if array.size else ""
+        raise TypeError(f"[tensor] data: expected numbers, got {type(first.item()).__name__} {first.item()!r}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 2 and not full_precision and not holds_numpy(data):
         array = array.astype(get_default_dtype().numpy)
     elif array.size == 0 and not isinstance(data, ndarray):

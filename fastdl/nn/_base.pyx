@@ -50,7 +50,7 @@ cdef object find_member(object module, str name):
         value = PyDict_GetItemWithError(group, name)
         if value is not NULL:
             return <object> value
-    raise AttributeError(f"'{type(module).__name__}' object has no attribute '{name}'")
+    raise AttributeError(f"'{type(module).__name__}' object has no attribute '{name}'", name=name, obj=module)
 
 
 # Slots: without the wrappers and dictionaries that Cython puts around methods.

@@ -16,11 +16,11 @@ MAX_GROUPS = 5  # lines per section: three sections with their heads, a first li
 def note_module(error: Exception, module: Any) -> None:
     """Adds the path of `module` to an operator's error as it travels outwards through the modules' calls.
 
-    Operators' messages begin with "[op]"; others are left alone.
+    Operators' messages begin with "[op]", those of argument types with "Argument"; others are left alone.
     """
     trail = getattr(error, "_fastdl_trail", None)
     if trail is None:
-        if not (error.args and isinstance(error.args[0], str) and error.args[0].startswith("[")):
+        if not (error.args and isinstance(error.args[0], str) and error.args[0].startswith(("[", "Argument '"))):
             return
         trail = (error.args[0], [])
         error._fastdl_trail = trail  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ class _BatchNorm(_Affine):
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in self.dims:
             wanted = " or ".join(f"{n}D" for n in self.dims)
-            raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
+            raise ValueError(f"[{type(self).__name__}] expected {wanted} input (got {input.dim()}D input)")
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -133,7 +133,7 @@ class _InstanceNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in self.dims:
             wanted = " or ".join(f"{n}D" for n in self.dims)
-            raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
+            raise ValueError(f"[{type(self).__name__}] expected {wanted} input (got {input.dim()}D input)")
         batched = input.dim() == self.dims[1]
         by_sample = self.training or not self.track_running_stats
         x = input if batched else input.unsqueeze(0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._tensor import Tensor
-from .module import Module, _type_name, indent
+from .module import Module, indent, not_a_module
 from .parameter import Parameter
 
 
@@ -46,7 +46,7 @@ class _ModuleSequence(Module):
     def insert(self, index: int, module: Module) -> Any:
         """Puts `module` before position `index`."""
         if not isinstance(module, Module):
-            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+            raise TypeError(not_a_module(module))
         modules = list(self._modules.values())
         modules.insert(_position(index, len(modules), end=True), module)
         self._renumber(modules)

@@ -234,7 +234,9 @@ def multi_head_attention_forward(
     n, length, e = query.shape[batch], query.shape[time], query.shape[2]
     d = e // num_heads
     if e != embed_dim_to_check:
-        raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {e}")
+        raise AssertionError(
+            f"[multi_head_attention] was expecting embedding dimension of {embed_dim_to_check}, but got {e}"
+        )
     if d * num_heads != e:
         raise AssertionError(f"embed_dim {e} not divisible by num_heads {num_heads}")
     if use_separate_proj_weight:
@@ -333,7 +335,9 @@ def _merge_masks(
     parts: list[Tensor] = []
     for name, x in (("attn_mask", mask), ("key_padding_mask", padding)):
         if x is not None and not x.is_floating_point() and x.dtype is not _bool:
-            raise AssertionError(f"only bool and floating types of {name} are supported, got {x.dtype}")
+            raise AssertionError(
+                f"[multi_head_attention] only bool and floating types of {name} are supported, got {x.dtype}"
+            )
     if mask is not None:
         wanted = (length, source) if mask.dim() == 2 else (n * heads, length, source)
         if tuple(mask.shape) != wanted:
@@ -344,7 +348,8 @@ def _merge_masks(
     if padding is not None:
         if tuple(padding.shape) != (n, source):
             raise AssertionError(
-                f"expecting key_padding_mask shape of {(n, source)}, but got {tuple(padding.shape)}"
+                f"[multi_head_attention] expecting key_padding_mask shape of {(n, source)}, but got "
+                f"{tuple(padding.shape)}"
             )
         parts.append(padding.unflatten(0, (n, 1, 1)))
     if more:

@@ -174,17 +174,17 @@ class Module(ModuleBase):
         members = self.__dict__
         if isinstance(value, Parameter):
             if "_parameters" not in members:
-                raise AttributeError("cannot assign parameters before Module.__init__() call")
+                raise AttributeError(f"cannot assign parameters before Module.__init__() call: {_FIRST}")
             self._forget(name, "_parameters")
             self.register_parameter(name, value)
         elif isinstance(value, Module):
             if "_modules" not in members:
-                raise AttributeError("cannot assign module before Module.__init__() call")
+                raise AttributeError(f"cannot assign module before Module.__init__() call: {_FIRST}")
             self._forget(name, "_modules")
             self._modules[name] = value
         elif isinstance(value, Buffer):
             if "_buffers" not in members:
-                raise AttributeError("cannot assign buffer before Module.__init__() call")
+                raise AttributeError(f"cannot assign buffer before Module.__init__() call: {_FIRST}")
             self._forget(name, "_buffers")
             self.register_buffer(name, value, value.persistent)
         elif name in members:
@@ -232,7 +232,7 @@ class Module(ModuleBase):
 
     def _check_name(self, name: str, kind: str, group: str) -> None:
         if "_parameters" not in self.__dict__:
-            raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
+            raise AttributeError(f"cannot assign {kind} before Module.__init__() call: {_FIRST}")
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
         if "." in name:
@@ -274,7 +274,7 @@ class Module(ModuleBase):
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a child; `self.name = module` does the same."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+            raise TypeError(not_a_module(module))
         self._check_name(name, "module", "_modules")
         self._modules[name] = module
 
@@ -624,6 +624,15 @@ def _each(hooks: Mapping | None) -> list:
 def indent(text: str) -> str:
     """Indents all lines but the first by two spaces, as children are printed."""
     return text.replace("\n", "\n  ")
+
+
+_FIRST = "call super().__init__() first"
+
+
+def not_a_module(value: Any) -> str:
+    """What to say of a child that is none."""
+    hint = f": write {value.__name__}(..), not the class itself" if isinstance(value, type) else ""
+    return f"{_type_name(value)} is not a Module subclass{hint}"
 
 
 def _type_name(value: object) -> str:

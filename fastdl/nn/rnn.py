@@ -165,7 +165,8 @@ class RNNBase(Module):
             ndim = 3
         elif input.shape[-1] != self.input_size:
             raise RuntimeError(
-                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
+                f"[{name}] input.size(-1) must be equal to input_size. Expected {self.input_size}, got "
+                f"{input.shape[-1]}: shape {tuple(input.shape)}"
             )
         h0, c0 = self._states(hx, ndim)
         if lengths is not None:
@@ -302,7 +303,10 @@ class RNNCellBase(Module):
         if ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {ndim}D instead")
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+            raise RuntimeError(
+                f"[{name}] input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}, shape "
+                f"{tuple(input.shape)}"
+            )
         for state in (h, c):
             if state is not None and state.dim() != ndim:
                 raise ValueError(f"{name}: Expected hx to be {ndim}D like the input, got {state.dim()}D instead")

@@ -330,7 +330,7 @@ cdef Tensor take_mask(ScaledDotProductAttentionBackward0 node, str op, Tensor ma
     cdef tuple own = shape_of(mask)
     cdef int kind = cnp.PyArray_TYPE(mask.a), lead = <int> (len(shape) - len(own)), i
     if kind != cnp.NPY_BOOL and kind != typenum and not is_fast(kind) and not is_half(kind):
-        raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got "
+        raise RuntimeError("[scaled_dot_product_attention] Expected attn_mask dtype to be bool or float or to match query dtype, but got "
                            f"attn_mask.dtype: {mask.dtype}")
     for i in range(len(own)):
         if lead < 0 or own[i] not in (1, shape[lead + i]):

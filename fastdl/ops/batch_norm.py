@@ -63,7 +63,7 @@ def batch_norm(
     count = input.numel() // max(channels, 1)
     if count == 1:
         raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
+            f"[batch_norm] Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
         )
     dims = (0, *range(2, input.dim()))
     mean = input.mean(dims, keepdim=True)

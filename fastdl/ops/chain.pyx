@@ -11,6 +11,8 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
+import re
+
 from .expression import build, differentiated, evaluated, program, symbol
 
 from .._kernels cimport *
@@ -303,8 +305,11 @@ cdef Tensor expanded(Chain chain, int reduction, tuple inputs, double p, double 
     cdef npy_intp dims[MAX_DIMS]
     cdef tuple shape = shape_of(inputs[0])
     cdef Tensor whole = inputs[0]
+    cdef str name = ""
     for t in inputs[1:]:
-        ndim = broadcast("chain", whole.a, (<Tensor> t).a, dims)
+        if not same_shape(whole.a, (<Tensor> t).a):
+            name = re.sub("(?<=[a-z])(?=[A-Z])", "_", chain.title.removesuffix("Backward0")).lower()
+        ndim = broadcast(name, whole.a, (<Tensor> t).a, dims)
         shape = tuple([dims[i] for i in range(ndim)])
         whole = expand_to(whole, shape)
     return again(chain, reduction, [expand_to(t, shape) for t in inputs], p, q)

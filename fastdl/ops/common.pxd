@@ -16,6 +16,7 @@ cdef int default_float() noexcept                               # type number of
 cdef Tensor to_type(Tensor x, int typenum)                      # recorded
 cdef Tensor to_float(Tensor x)                                  # integers and bools become the default dtype; recorded
 cdef Tensor as_tensor(object x, Tensor like)                    # numbers become 0-d tensors that do not decide the type
+cdef str first_place(object bad)                                 # indices of the first element of an array that holds
 cdef int broadcast(str op, ndarray a, ndarray b, npy_intp *shape) except -1     # fills shape, returns ndim
 cdef void strides_for(ndarray a, int ndim, int64_t *strides) noexcept  # in elements, 0 where broadcast to ndim dims
 cdef ndarray strided(ndarray a, int ndim, npy_intp *dims, npy_intp *strides)   # a view, read-only if elements repeat; strides in bytes

@@ -105,7 +105,13 @@ cdef Tensor as_tensor(object x, Tensor like):
         return wrap(own_array(np.array(x, cnp.PyArray_DescrFromType(result_type_scalar(like, x)))))
     if isinstance(x, ndarray):
         return wrap(own_array(x))
-    raise TypeError(f"expected a tensor or a number, got {type(x).__name__}")
+    raise TypeError(f"[operator] operands: expected a tensor or a number, got {type(x).__name__} beside a tensor of shape "
+                    f"{shape_of(like)}")
+
+
+cdef str first_place(object bad):
+    """The indices of the first element that holds: 1, 0."""
+    return ", ".join([str(i) for i in np.argwhere(bad)[0]])
 
 
 # Shapes -----------------------------------------------------------------------------------------------------------

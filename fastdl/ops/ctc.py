@@ -100,7 +100,9 @@ def _labels(targets: Tensor, sizes: np.ndarray, batch: int, classes: int) -> np.
         raise RuntimeError(f"[ctc_loss] targets: expected shape ({batch}, at least {longest}) or ({sizes.sum()},), got "
                            f"{given.shape}")
     if rows.size and not 0 <= rows.min() <= rows.max() < classes:
-        raise RuntimeError(f"[ctc_loss] a target is outside the labels [0, {classes - 1}]")
+        row, column = np.argwhere((rows < 0) | (rows >= classes))[0]
+        raise RuntimeError(f"[ctc_loss] targets[{row}, {column}]: expected a label in [0, {classes}), got "
+                           f"{rows[row, column]}")
     return rows
 
 

@@ -371,8 +371,8 @@ cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
     if op == FDL_DIV and not (<object> x.a).dtype.kind == "f":
         result = default_float()
     if KINDS.index((<object> cnp.PyArray_DescrFromType(result)).kind) // 2 > KINDS.index((<object> x.a).dtype.kind) // 2:
-        raise RuntimeError(f"result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output type "
-                           f"{x.dtype}")
+        raise RuntimeError(f"[{name}_] result type {cnp.PyArray_DescrFromType(result)} can't be cast to the desired output "
+                           f"type {x.dtype}")
     y = to_type(y, typenum)
     if grad_enabled() and (wants(x) or wants(y)):
         before = x
@@ -588,7 +588,7 @@ cdef Tensor unary_inplace(int op, Tensor x, double p, double q):
         return end_inplace(x, UNARY[op][0] + "_", None, None)
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         if UNARY[op][2] is None:
-            raise RuntimeError(f"result type Float can't be cast to the desired output type {x.dtype}")
+            raise RuntimeError(f"[{UNARY[op][0]}_] result type Float can't be cast to the desired output type {x.dtype}")
         np.copyto(x.a, UNARY[op][2](x.a))
         return end_inplace(x, UNARY[op][0] + "_", None, None)
     if grad_enabled() and wants(x):

@@ -2,10 +2,12 @@
 
 import warnings
 
+import numpy as np
+
 from .._kernels cimport FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM
 from .._tensor cimport Tensor
 from .chain cimport Chain, run
-from .common cimport same_shape, shape_of
+from .common cimport first_place, same_shape, shape_of
 
 from .chain import Chain as chain
 from .expression import abs, equal, exp, expm1, log, log1p, sigmoid, sign, softplus, tanh, where
@@ -270,7 +272,10 @@ def binary_cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_a
     loss = run(BCE if weight is None else BCE_WEIGHT, code(reduction, size_average, reduce), input, target, weight, None,
                0, 0)
     if loss is None:
-        raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1")
+        x = input.a.astype(np.float64)
+        at = first_place(~((x >= 0) & (x <= 1)))
+        raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1, got "
+                           f"input[{at}] = {x[tuple([int(i) for i in at.split(',') if i])]:g}")
     return loss
 
 

@@ -15,7 +15,8 @@ from .._kernels cimport Scratch, fdl_table, scratch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
                         end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register_all,
                         view_of, wants, wrap)
-from .common cimport GIL_ELEMS, MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, shape_of, sum_to, to_type
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
+                      to_type)
 
 cnp.import_array()
 
@@ -344,7 +345,7 @@ cdef Tensor getitem_view(Tensor x, tuple index):
         a = x.a[index]
     except IndexError as error:
         raise IndexError(f"[getitem] index {shown(index)} does not fit a tensor of shape {shape_of(x)}: "
-                         f"{str(error).replace('axis', 'dimension')}") from None
+                         f"{str(error).replace('axis', 'dimension').replace('array', 'tensor')}") from None
     if not isinstance(a, ndarray):  # NumPy gives a scalar where every dimension has an int: the 0-d view instead
         a = x.a[index + (Ellipsis,)]
     cdef Tensor y = view_of(x, a)
@@ -453,11 +454,13 @@ cdef int setitem(Tensor x, object index, object value) except -1:
             flat_index("setitem", (<object> x.a)[basic].shape, advanced)  # says it better
         raise IndexError(f"[setitem] index {shown(basic if advanced is None else advanced)} does not fit a tensor of "
                          f"shape {shape_of(x)}: "
-                         f"{str(error).replace('axis', 'dimension')}") from None
+                         f"{str(error).replace('axis', 'dimension').replace('array', 'tensor')}") from None
     except ValueError as error:
+        part = str(error).partition("into shape ")[2]
         raise RuntimeError(f"[setitem] a value of shape {np.shape(value)} cannot be assigned to index "
                            f"{shown(basic if advanced is None else advanced)} "
-                           f"of a tensor of shape {shape_of(x)}: {error}") from None
+                           f"of a tensor of shape {shape_of(x)}: "
+                           f"{f'that has shape {part}' if part else error}") from None
     if grad_enabled() and (wants(x) or v is not None and wants(v)):
         node = IndexPutBackward0.__new__(IndexPutBackward0)
         node.basic, node.advanced = basic, advanced
@@ -484,10 +487,17 @@ def add_items_(Tensor input, index, Tensor values):
     return input
 
 
+cdef int fits(str op, Tensor input, Tensor mask) except -1:
+    cdef npy_intp dims[MAX_DIMS]
+    broadcast(op, input.a, mask.a, dims)
+    return 0
+
+
 def masked_fill_(Tensor input, Tensor mask, value):
     """Writes `value` wherever the bool `mask` (broadcast) holds."""
     if mask.a.dtype != bool:
         raise RuntimeError(f"[masked_fill_] expected a bool mask, got {mask.dtype}")
+    fits("masked_fill_", input, mask)
     setitem(input, wrap(np.broadcast_to(mask.a, shape_of(input))), value)
     return input
 
@@ -496,6 +506,7 @@ def masked_fill(Tensor input, Tensor mask, value):
     """A copy with `value` wherever the bool `mask` (broadcast) holds."""
     if mask.a.dtype != bool:
         raise RuntimeError(f"[masked_fill] expected a bool mask, got {mask.dtype}")
+    fits("masked_fill", input, mask)
     return input.where(~mask, value if isinstance(value, Tensor) else as_tensor(value, input))
 
 

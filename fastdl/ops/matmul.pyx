@@ -229,6 +229,16 @@ cdef Tensor stacked(Tensor a, Tensor b, str title):
     return out
 
 
+cdef int same_inner(str op, Tensor a, Tensor b) except -1:
+    cdef int nb = cnp.PyArray_NDIM(b.a)
+    cdef npy_intp columns = cnp.PyArray_DIMS(a.a)[cnp.PyArray_NDIM(a.a) - 1]
+    cdef npy_intp rows = cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]
+    if columns != rows:
+        raise RuntimeError(f"[{op}] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has {columns} "
+                           f"columns, the second {rows} rows")
+    return 0
+
+
 cdef Tensor matmul_(Tensor a, Tensor b):
     cdef int na = cnp.PyArray_NDIM(a.a), nb = cnp.PyArray_NDIM(b.a), i
     cdef tuple sa, sb
@@ -237,10 +247,7 @@ cdef Tensor matmul_(Tensor a, Tensor b):
     if na == 0 or nb == 0:
         raise RuntimeError(f"[matmul] both operands need at least one dimension, got shapes {shape_of(a)} and "
                            f"{shape_of(b)}")
-    if (cnp.PyArray_DIMS(a.a)[na - 1] != cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]):
-        raise RuntimeError(f"[matmul] shapes {shape_of(a)} and {shape_of(b)} cannot be multiplied: the first has "
-                           f"{cnp.PyArray_DIMS(a.a)[na - 1]} columns, "
-                           f"the second {cnp.PyArray_DIMS(b.a)[nb - 2 if nb > 1 else 0]} rows")
+    same_inner("matmul", a, b)
     if is_half(cnp.PyArray_TYPE(a.a)):
         return to_type(matmul_(to_type(a, cnp.NPY_FLOAT32), to_type(b, cnp.NPY_FLOAT32)), cnp.PyArray_TYPE(a.a))
     if not is_fast(cnp.PyArray_TYPE(a.a)):
@@ -319,8 +326,8 @@ cdef Tensor linear_rows(Tensor x, Tensor weight, Tensor bias):
 cdef int check_linear(Tensor x, Tensor weight, Tensor bias) except -1:
     cdef int n = cnp.PyArray_NDIM(x.a), nw = cnp.PyArray_NDIM(weight.a)
     if nw not in (1, 2) or n == 0 or cnp.PyArray_DIMS(x.a)[n - 1] != cnp.PyArray_DIMS(weight.a)[nw - 1]:
-        raise RuntimeError(f"[linear] the input's last dimension must be the weight's number of columns: input "
-                           f"{shape_of(x)}, weight {shape_of(weight)}")
+        raise RuntimeError(f"[linear] input: expected {cnp.PyArray_DIMS(weight.a)[nw - 1] if nw else 'some'} entries in "
+                           f"the last dimension for weight {shape_of(weight)}, got shape {shape_of(x)}")
     if bias is not None and shape_of(bias) not in ((), shape_of(weight)[:-1]):
         raise RuntimeError(f"[linear] bias must have one entry per row of the weight: weight {shape_of(weight)}, bias "
                            f"{shape_of(bias)}")
@@ -488,6 +495,13 @@ def linear_residual(Tensor input, Tensor weight, Tensor bias=None, Tensor residu
 
 # Python's names ---------------------------------------------------------------------------------------------------
 
+cdef Tensor checked_product(str op, Tensor a, int na, str what, Tensor b, int nb, str other):
+    checked(op, a, na, what)
+    checked(op, b, nb, other)
+    same_inner(op, a, b)
+    return matmul_(a, b)
+
+
 cdef Tensor checked(str op, object x, int ndim, str what):
     if not isinstance(x, Tensor) or cnp.PyArray_NDIM((<Tensor> x).a) != ndim:
         raise RuntimeError(f"[{op}] expected {what} with {ndim} dimensions, got "
@@ -506,7 +520,7 @@ def matmul(Tensor input, Tensor other):
 
 def mm(Tensor input, Tensor mat2):
     """The product of two matrices: (m, k), (k, n) -> (m, n)."""
-    return matmul_(checked("mm", input, 2, "a matrix"), checked("mm", mat2, 2, "a matrix"))
+    return checked_product("mm", input, 2, "a matrix", mat2, 2, "a matrix")
 
 
 def bmm(Tensor input, Tensor mat2):
@@ -516,17 +530,17 @@ def bmm(Tensor input, Tensor mat2):
     if cnp.PyArray_DIMS(input.a)[0] != cnp.PyArray_DIMS(mat2.a)[0]:
         raise RuntimeError(f"[bmm] the stacks have {cnp.PyArray_DIMS(input.a)[0]} and {cnp.PyArray_DIMS(mat2.a)[0]} "
                            f"matrices: {shape_of(input)}, {shape_of(mat2)}")
-    return matmul_(input, mat2)
+    return checked_product("bmm", input, 3, "a stack of matrices", mat2, 3, "a stack of matrices")
 
 
 def mv(Tensor input, Tensor vec):
     """The product of a matrix and a vector: (m, k), (k) -> (m)."""
-    return matmul_(checked("mv", input, 2, "a matrix"), checked("mv", vec, 1, "a vector"))
+    return checked_product("mv", input, 2, "a matrix", vec, 1, "a vector")
 
 
 def dot(Tensor input, Tensor tensor):
     """The inner product of two vectors."""
-    return matmul_(checked("dot", input, 1, "a vector"), checked("dot", tensor, 1, "a vector"))
+    return checked_product("dot", input, 1, "a vector", tensor, 1, "a vector")
 
 
 def outer(Tensor input, Tensor vec2):
@@ -538,7 +552,7 @@ def outer(Tensor input, Tensor vec2):
 
 def addmm(input, Tensor mat1, Tensor mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
-    product = matmul_(checked("addmm", mat1, 2, "a matrix"), checked("addmm", mat2, 2, "a matrix"))
+    product = checked_product("addmm", mat1, 2, "a matrix", mat2, 2, "a matrix")
     return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
 
 

@@ -18,7 +18,7 @@ from .creation import empty_ as empty_tensor
 from .._kernels cimport F32, FDL_ADD, FDL_MUL, fdl_table
 from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace,
                         grad_enabled, is_fast, kernels, own_array, register_all, wants, wrap)
-from .common cimport to_type
+from .common cimport first_place, to_type
 from .elementwise cimport binary
 
 cdef extern from *:
@@ -470,10 +470,13 @@ def multinomial(Tensor input, num_samples, replacement=False, *, generator=None)
     if count <= 0:
         raise RuntimeError(f"[multinomial] num_samples: expected a number > 0, got {count}")
     rows = weights.reshape(-1, classes).astype(np.float64)
-    if not (np.isfinite(rows) & (rows >= 0)).all():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    good = np.isfinite(weights) & (weights >= 0)
+    if not good.all():
+        raise RuntimeError("[multinomial] probability tensor contains either `inf`, `nan` or element < 0: "
+                           f"input[{first_place(~good)}] = {weights[~good][0]:g}")
     if not (rows.sum(-1) > 0).all():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        raise RuntimeError("[multinomial] invalid multinomial distribution (sum of probabilities <= 0) in row "
+                           f"{first_place(rows.sum(-1) <= 0)}")
     if not replacement and (count > classes or ((rows > 0).sum(-1) < count).any()):
         raise RuntimeError(f"[multinomial] cannot draw {count} different ids: rows have {classes} classes, "
                            f"{int((rows > 0).sum(-1).min(initial=classes))} of weight > 0 at least")

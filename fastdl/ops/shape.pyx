@@ -180,7 +180,10 @@ def unflatten(Tensor input, int dim, sizes):
     sizes = tuple(sizes)
     if -1 in sizes:
         known = -int(np.prod(sizes))
-        sizes = tuple([shape[at] // known if s == -1 else s for s in sizes])
+        sizes = tuple([shape[at] // known if s == -1 and known else s for s in sizes])
+    if int(np.prod(sizes)) != shape[at]:
+        raise RuntimeError(f"[unflatten] Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
+                           f"({shape[at]}) in the input tensor of shape {shape}")
     return reshaped(input, fitting("unflatten", input, shape[:at] + sizes + shape[at + 1:]), "ViewBackward0")
 
 
@@ -331,6 +334,8 @@ def cat(tensors, dim=0, *, axis=None):
     cdef npy_intp start = 0
     cdef int typenum, at, ndim, i
     cdef bint agree, recorded = False
+    if isinstance(tensors, Tensor):
+        raise TypeError("[cat] tensors: expected a list or tuple of Tensors, got a Tensor")
     if not inputs:
         raise RuntimeError("[cat] expected a non-empty list of Tensors")
     require_tensors("cat", inputs)

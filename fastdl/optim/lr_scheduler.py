@@ -6,6 +6,7 @@ As in PyTorch a schedule computes the next rate from the present one where it ca
 from __future__ import annotations
 
 import math
+import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,13 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Goes on to the next epoch, or to a given one."""
+        own_step = type(self.optimizer).step is not Optimizer.step  # says nothing of whether it was called
+        if self.last_epoch == 0 and not (self._first or own_step or self.optimizer._stepped):
+            warnings.warn(
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first value of the learning "
+                "rate schedule is skipped",
+                stacklevel=2,
+            )
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if epoch is not None and hasattr(self, "_closed_form"):
             rates = self._closed_form()

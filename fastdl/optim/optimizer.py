@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .._tensor import Tensor
@@ -28,6 +28,7 @@ class Optimizer:
     """
 
     # tensors of each parameter's state with the parameter's shape: those that every state has, and those it may have
+    _stepped = False  # schedulers warn of an order that skips the first rate
     _required_buffers: tuple[str, ...] = ()
     _optional_buffers: tuple[str, ...] = ()
 
@@ -42,9 +43,15 @@ class Optimizer:
         self.grad_norm: float | None = None
         self._pre_hooks: list[Callable] = []
         self._post_hooks: list[Callable] = []
+        if not isinstance(params, Iterable):
+            hint = ": pass its .parameters()" if hasattr(params, "parameters") else ""
+            raise TypeError(
+                f"[{type(self).__name__}] params: expected an iterable of Tensors, got {type(params).__name__}{hint}"
+            )
         groups = params if isinstance(params, set) else list(params)
         if not groups:
-            raise ValueError(f"[{type(self).__name__}] optimizer got an empty parameter list")
+            hint = ": the iterator that was passed is used up" if isinstance(params, Iterator) else ""
+            raise ValueError(f"[{type(self).__name__}] optimizer got an empty parameter list{hint}")
         if not isinstance(groups, set) and isinstance(groups[0], dict):
             for group in groups:
                 self.add_param_group(group)
@@ -73,7 +80,7 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise TypeError(f"[{name}] params: expected Tensors, one of them is {type(p).__name__}")
             if not p.is_leaf and not self.defaults.get("differentiable"):
-                raise ValueError(f"[{name}] can't optimize a non-leaf Tensor (its grad_fn is {p.grad_fn})")
+                raise ValueError(f"[{name}] can't optimize a non-leaf Tensor (its grad_fn is {p.grad_fn.name()})")
         known = {id(p) for other in self.param_groups for p in other["params"]}
         if any(id(p) in known for p in params):
             raise ValueError(f"[{name}] some parameters appear in more than one parameter group")
@@ -104,6 +111,7 @@ class Optimizer:
         Returns:
             What the closure returned, else None.
         """
+        self._stepped = True
         for hook in self._pre_hooks:
             hook(self, (closure,), {})
         loss = None

@@ -119,7 +119,7 @@ ERRORS = [
     Error("numpy of grad", lambda: fastdl.ones(2, requires_grad=True).numpy(), RuntimeError, "Use tensor.detach"),
     Error("bool of many", lambda: bool(fastdl.ones(2)), RuntimeError, "ambiguous"),
     Error("item of many", lambda: fastdl.ones(2).item(), RuntimeError, "2 elements"),
-    Error("ragged list", lambda: fastdl.tensor([[1, 2], [3]]), ValueError, "equal length"),
+    Error("ragged list", lambda: fastdl.tensor([[1, 2], [3]]), ValueError, "expected sequence of length 2 at dim 1"),
     Error("int requires grad", lambda: fastdl.ones(2, dtype=fastdl.int64, requires_grad=True), RuntimeError, "floating point"),
     Error("cuda", lambda: fastdl.ones(2, device="cuda"), RuntimeError, "CPU only"),
     Error("negative size", lambda: fastdl.zeros(2, -1), RuntimeError, "negative size"),

@@ -168,7 +168,8 @@ def pad_sequence(
     for i, part in enumerate(parts):
         if tuple(part.shape[1:]) != tail:
             raise RuntimeError(
-                f"[pad_sequence] sequences[{i}]: expected shape (length, {str(tail)[1:-1]}), got {tuple(part.shape)}"
+                f"[pad_sequence] sequences[{i}]: expected shape (L{''.join(f', {n}' for n in tail)}), got "
+                f"{tuple(part.shape)}"
             )
         if len(part) < longest:
             padding = full((longest - len(part), *tail), padding_value, dtype=part.dtype)

@@ -66,6 +66,29 @@ def default_collate(batch: Sequence[Any]) -> Any:
     )
 
 
+def _form(sample: Any) -> Any:
+    """Shapes in place of tensors and arrays."""
+    if hasattr(sample, "shape"):
+        return tuple(sample.shape)
+    if isinstance(sample, Mapping):
+        return {key: _form(value) for key, value in sample.items()}
+    if isinstance(sample, (tuple, list)):
+        return [_form(value) for value in sample]
+    return type(sample).__name__
+
+
+def _which_differs(samples: Sequence[Any], numbers: Sequence[int]) -> str:
+    """Names the first sample that cannot be in one batch with the first of them."""
+    forms = [_form(sample) for sample in samples]
+    for number, form in zip(numbers, forms):
+        if form != forms[0]:
+            return (
+                f"[DataLoader] the samples of a batch differ in shape: sample {numbers[0]} has {forms[0]}, sample "
+                f"{number} has {form}; pass collate_fn, for example one that calls nn.utils.rnn.pad_sequence"
+            )
+    return ""
+
+
 def fetcher(dataset: Any, collate_fn: Callable[[Any], Any], batched: bool) -> Callable[[Any], Any]:
     """A function that makes a batch of the numbers of its samples (not `batched`: of one number, one sample)."""
     if not batched:
@@ -75,7 +98,19 @@ def fetcher(dataset: Any, collate_fn: Callable[[Any], Any], batched: bool) -> Ca
         if rows is not None and not any(t.requires_grad for t in rows[0]):
             return lambda numbers: _gather(*rows, numbers)
     fetch = getattr(dataset, "__getitems__", None) or (lambda numbers: [dataset[i] for i in numbers])
-    return lambda numbers: collate_fn(fetch(_as_list(numbers)))
+
+    def collated(numbers: Any) -> Any:
+        numbers = _as_list(numbers)
+        samples = fetch(numbers)
+        try:
+            return collate_fn(samples)
+        except (RuntimeError, TypeError, ValueError) as error:
+            text = _which_differs(samples, numbers)
+            if not text:
+                raise
+            raise RuntimeError(text) from error
+
+    return collated
 
 
 def _as_list(numbers: Any) -> Any:
@@ -185,6 +220,9 @@ class DataLoader:
 
         if sampler is None and not iterable:
             sized: Any = dataset
+            if not hasattr(dataset, "__getitem__"):
+                raise TypeError(f"[DataLoader] dataset: expected a sequence, a Dataset or an IterableDataset, got "
+                                f"{type(dataset).__name__}")
             sampler = RandomSampler(sized, generator=generator) if shuffle else SequentialSampler(sized)
         if batch_sampler is None and batch_size is not None and not iterable:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
