@@ -126,6 +126,45 @@ def test_tokens_give_the_bits_of_one_hot_vectors(layer, form):
 
 
 @pytest.mark.parametrize("layer", LAYERS.values())
+@pytest.mark.parametrize("form", ["plain", "lengths", "packed"])
+@pytest.mark.parametrize("dtype", [fastdl.float32, fastdl.float64])
+def test_one_hot_vectors_are_taken_as_tokens(layer, form, dtype):
+    """With all bits, gradients too; but not where a row is no such vector, or the input wants a gradient."""
+    net = layer(7, 19, dtype=dtype)
+    tokens = fastdl.tensor(np.random.default_rng(3).integers(7, size=(35, 5)))
+    hot = nn.functional.one_hot(tokens, 7).to(dtype)
+    lengths = np.array([35, 1, 12, 35, 30])
+
+    def run(x):
+        options = {"lengths": lengths} if form == "lengths" else {}
+        x = pack_padded_sequence(x, lengths, enforce_sorted=False) if form == "packed" else x
+        y, _ = net(x, **options)
+        y = y.data if form == "packed" else y
+        net.zero_grad()
+        (y * normal(*y.shape, seed=4).to(dtype)).sum().backward()
+        return [y.detach().numpy()], [p.grad.numpy() for p in net.parameters()]
+
+    def product(x):
+        return run(x.clone().requires_grad_())
+
+    (y, grads), (y_hot, grads_hot), (y_product, grads_product) = run(tokens), run(hot), product(hot)
+    for a, b in zip(y + grads + y, y_hot + grads_hot + y_product):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(grads, grads_product):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    for value in ([0] * 7, [1, 0, 0, 0, 0, 0, 1], [0, 0, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, float("nan")]):
+        x = hot.clone()
+        x[-1, 0] = fastdl.tensor(value, dtype=dtype)
+        for a, b in zip(sum(run(x), []), sum(product(x), [])):
+            np.testing.assert_array_equal(a, b)
+    if form == "lengths":  # what stands behind an end does not count
+        x = hot.clone()
+        x[1:, 1] = 0.5
+        for a, b in zip(y + grads, sum(run(x), [])):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values())
 def test_step_by_step_gives_the_whole_sequence(layer):
     net, x = layer(4, 17, num_layers=2), normal(7, 3, 4)
     whole, last = net(x)

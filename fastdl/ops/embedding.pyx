@@ -3,6 +3,7 @@
 cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 from numpy cimport npy_intp
 
 import numpy as np
@@ -206,14 +207,24 @@ def one_hot(Tensor tensor, int64_t num_classes=-1):
         TypeError: not integers.
     """
     cdef Tensor index = indices("one_hot", tensor)
-    flat = (<object> index.a).reshape(-1)
-    if num_classes < -1 or num_classes == 0 and flat.size or num_classes == -1 and flat.size == 0:
+    cdef const int64_t *number = <const int64_t *> cnp.PyArray_DATA(index.a)
+    cdef int64_t n = cnp.PyArray_SIZE(index.a), classes = max(num_classes, 0), i
+    cdef npy_intp shape[2]
+    cdef Tensor out
+    cdef int64_t *hot
+    if num_classes < -1 or num_classes == 0 and n or num_classes == -1 and n == 0:
         raise ValueError(f"[one_hot] num_classes: expected the number of classes, or -1 to take it from the indices, "
-                         f"got {num_classes} for {flat.size} indices")
-    classes = int(flat.max()) + 1 if num_classes == -1 else num_classes
-    wrong = (flat < 0) | (flat >= classes)
-    if wrong.any():
-        raise_index("one_hot", index, int(np.argmax(wrong)), classes)
-    out = np.zeros((flat.size, classes), np.int64)
-    out[np.arange(flat.size), flat] = 1
-    return wrap(own_array(out.reshape((<object> index.a).shape + (classes,))))
+                         f"got {num_classes} for {n} indices")
+    if num_classes == -1:
+        for i in range(n):
+            classes = max(classes, number[i] + 1)
+    shape[0], shape[1] = n, classes
+    out = empty(2, shape, cnp.NPY_INT64)
+    hot = <int64_t *> cnp.PyArray_DATA(out.a)
+    memset(hot, 0, n * classes * sizeof(int64_t))
+    for i in range(n):
+        if number[i] < 0 or number[i] >= classes:
+            raise_index("one_hot", index, i, classes)
+        hot[i * classes + number[i]] = 1
+    out.a = (<object> out.a).reshape((<object> index.a).shape + (classes,))
+    return out

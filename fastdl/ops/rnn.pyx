@@ -6,7 +6,7 @@ call, and each parameter's gradient one more product over all steps.
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from numpy cimport ndarray, npy_intp
 
@@ -27,6 +27,7 @@ cdef enum:
     GRU = 3
     LSTM = 4
     KEEP_ROWS = 1024    # up to which packing the recurrent weights takes more than a per cent of a call
+    HOT_ROWS = 64       # from which looking up one-hot vectors is faster than their product with the weights
 
 cdef dict MODES = {"rnn_tanh": RNN, "rnn_relu": RNN, "gru": GRU, "lstm": LSTM}
 
@@ -613,6 +614,47 @@ cdef Tensor pick_tokens(Tensor x, ndarray index):
     return out
 
 
+ctypedef fused word:
+    uint32_t
+    uint64_t
+
+
+cdef int64_t hot_column(const word *row, int64_t n, word one) noexcept nogil:
+    """The column of the only element that is not 0, where that is 1; otherwise -1."""
+    cdef int64_t j, found = -1
+    for j in range(n):
+        if row[j] != 0:
+            if found >= 0 or row[j] != one:
+                return -1
+            found = j
+    return found
+
+
+cdef Tensor hot_numbers(Tensor x, ndarray index, int64_t rows, int64_t n):
+    """[rows]: the tokens whose one-hot vectors are the rows of x, or with an index those rows of x; None where one is
+    no such vector, most often the first."""
+    cdef const char *data = <const char *> at(x, 0)
+    cdef size_t item = cnp.PyArray_ITEMSIZE(x.a)
+    cdef const int64_t *picked = NULL if index is None else <const int64_t *> cnp.PyArray_DATA(index)
+    cdef const char *row
+    cdef int64_t i, found
+    cdef npy_intp shape[1]
+    cdef Tensor out = None
+    shape[0] = rows
+    for i in range(rows):
+        row = data + (i if picked == NULL else picked[i]) * n * item
+        if item == 4:
+            found = hot_column(<const uint32_t *> row, n, <uint32_t> 0x3f800000)
+        else:
+            found = hot_column(<const uint64_t *> row, n, <uint64_t> 0x3ff0000000000000)
+        if found < 0:
+            return None
+        if out is None:
+            out = empty(1, shape, cnp.NPY_INT64)
+        (<int64_t *> cnp.PyArray_DATA(out.a))[i] = found
+    return out
+
+
 def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 or None, params, bint has_biases, int num_layers,
               double dropout, bint train, bint bidirectional, lengths=None, bint batch_first=False):
     """Stacked recurrent layers over whole sequences.
@@ -620,7 +662,8 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 
     Args:
         mode: "rnn_tanh", "rnn_relu", "gru" or "lstm".
         input: time-major sequences, or with batch_sizes the rows of all steps, one step after another. Integers are
-            tokens: the numbers of one-hot vectors of which only the number is given.
+            tokens: the numbers of one-hot vectors of which only the number is given. One-hot vectors without a gradient
+            are found and taken as tokens, where a product would give NaN for another token's weight that is inf.
         batch_sizes: how many sequences each step has, never growing; None: all of them.
         h0, c0: first states; None: zeros. c0 is the lstm's.
         params: per layer and direction weight_ih, weight_hh and, with has_biases, bias_ih, bias_hh.
@@ -645,7 +688,7 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 
     cdef list parameters = list(params)
     cdef RecurrentBackward0 node
     cdef Layer layer
-    cdef Tensor x, y = None, hn, cn = None
+    cdef Tensor x, numbers, y = None, hn, cn = None
     cdef bint record = False
     cdef Schedule schedule = None
     if tokens and params:
@@ -701,6 +744,12 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 
     h0, c0, x = flat(h0), flat(c0), contiguous(input)
     if schedule is not None:
         h0, c0 = node.sorted_state(h0, schedule.order), node.sorted_state(c0, schedule.order)
+    numbers = None
+    if not tokens and rows >= HOT_ROWS and edges[0] is None:
+        numbers = hot_numbers(x, None if schedule is None else schedule.packed, rows, inputs)
+    if numbers is not None:
+        x = numbers
+    elif schedule is not None:
         x = pick_tokens(x, schedule.packed) if tokens else move_rows(x, 0, inputs, None, 0, schedule.packed, 0, inputs)
     hn = state_like(num_layers * directions, b, h, typenum)
     if gates == LSTM:
