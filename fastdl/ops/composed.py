@@ -243,6 +243,8 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
         parts = indices_or_sections
         if parts < 1:
             raise RuntimeError(f"[tensor_split] expected at least one section, got {parts}")
+        if parts > size + (1 << 20):
+            raise MemoryError(f"[tensor_split] {parts} sections of {size} entries")
         ends = [size // parts * i + min(i, size % parts) for i in range(1, parts + 1)]
     else:
         ends = [*(slice(None, i).indices(size)[1] for i in indices_or_sections), size]

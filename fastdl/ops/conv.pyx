@@ -125,9 +125,9 @@ cdef int numbers(str op, str name, object value, int count, int64_t least, int64
         raise TypeError(f"[{op}] {name}: expected a whole number or {count} of them, got {value!r}")
     out[0] = least
     for i in range(count):
+        if not least <= given[i] < 1 << 31:  # sums and products of two cannot overflow
+            raise RuntimeError(f"[{op}] {name}: expected at least {least} and less than 2^31, got {value!r}")
         out[2 - count + i] = given[i]
-        if given[i] < least:
-            raise RuntimeError(f"[{op}] {name}: expected at least {least}, got {value!r}")
     return 0
 
 

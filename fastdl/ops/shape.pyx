@@ -592,6 +592,8 @@ def repeat_interleave(Tensor input, repeats, dim=None):
         raise RuntimeError(f"[repeat_interleave] expected 1 or {n} counts, got {counts.size}")
     if counts.ndim and counts.size != n:
         counts = counts[0]
+    if counts.size and int(counts.max()) * max(<int64_t> n, 1) >= 1 << 59:  # NumPy's sizes overflow
+        raise MemoryError(f"[repeat_interleave] {n} entries repeated up to {counts.max()} times")
     return take_dim(input, at, wrap(np.repeat(np.arange(n), counts)), "RepeatInterleaveBackward0")
 
 

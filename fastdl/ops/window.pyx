@@ -48,11 +48,13 @@ cdef Tensor constant_pad(Tensor x, tuple pads, object value):
     return out
 
 
-cdef object source_index(str mode, Py_ssize_t n, Py_ssize_t before, Py_ssize_t after, tuple shape):
+cdef object source_index(str mode, object n, object before, object after, tuple shape):
     """For each element of a padded dimension the one that it repeats."""
     if (mode == "reflect" and max(before, after) >= n) or (mode == "circular" and max(before, after) > n) or n == 0:
         raise RuntimeError(f"[pad] padding ({before}, {after}) is too large for a dimension of size {n} with mode "
                            f"'{mode}': shape {shape}")
+    if n + before + after >= 1 << 60:  # NumPy's sizes overflow
+        raise MemoryError(f"[pad] padding ({before}, {after}): shape {shape}")
     index = np.arange(-before, n + after)
     if mode == "replicate":
         return np.clip(index, 0, n - 1)

@@ -1,0 +1,56 @@
+"""A short run of tests/fuzz_calls.py, and what its long runs have found."""
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl.nn import functional
+from tests.fuzz_calls import watched
+from tests.process import DEEP, SANITIZED
+
+
+@pytest.mark.skipif(SANITIZED, reason="limits of memory")
+def test_random_calls_end_in_a_result_or_an_exception():
+    result = watched(seed=7, first=0, count=6000 * DEEP)
+    assert not result["failures"]
+    assert sum(result["outcomes"].values()) == 6000 * DEEP
+    assert result["outcomes"]["ok"] > 2500 * DEEP  # most calls are good ones
+
+
+@pytest.mark.parametrize("repeats", [2**62, [2**62], [2**61, 2**62, 1], 2**63 - 1])
+def test_repeats_beyond_memory(repeats):
+    with pytest.raises((MemoryError, OverflowError, RuntimeError)):
+        fastdl.ones(4).repeat_interleave(repeats)
+    with pytest.raises((MemoryError, OverflowError, RuntimeError)):
+        fastdl.ones(3, 2).repeat_interleave(repeats, 0)
+
+
+def test_more_sections_than_memory():
+    with pytest.raises(MemoryError, match="9223372036854775808 sections"):
+        fastdl.ones(3).tensor_split(2**63)
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])
+@pytest.mark.parametrize("number", [2**31, 2**62, 2**63 - 1, 2**63])
+def test_windows_of_a_size_that_overflows(name, number):
+    arguments = {"kernel_size": 2, "stride": 1, "padding": 0, name: number}
+    for pool in (functional.avg_pool1d, functional.max_pool1d, functional.avg_pool2d, functional.max_pool2d):
+        if name == "dilation" and "avg" in pool.__name__:
+            continue
+        for ceil_mode in (False, True):
+            with pytest.raises(RuntimeError, match=f"{name}: expected at least . and less than 2"):
+                pool(fastdl.ones(1, 2, 3, 4)[0] if pool.__name__.endswith("1d") else fastdl.ones(1, 2, 3, 4),
+                     ceil_mode=ceil_mode, **arguments)
+    if name != "kernel_size":
+        with pytest.raises(RuntimeError, match=name):
+            functional.conv1d(fastdl.ones(1, 1, 5), fastdl.ones(1, 1, 2), **{name: number})
+        with pytest.raises(RuntimeError, match=name):
+            functional.conv_transpose1d(fastdl.ones(1, 1, 5), fastdl.ones(1, 1, 2), **{name: number})
+
+
+@pytest.mark.parametrize("mode", ["replicate", "circular", "reflect", "constant"])
+@pytest.mark.parametrize("number", [2**62, 2**63 - 1])
+def test_padding_of_a_size_that_overflows(mode, number):
+    for pads in [(0, number), (number, 0), (number, number)]:
+        with pytest.raises((MemoryError, OverflowError, RuntimeError, ValueError)):
+            functional.pad(fastdl.from_numpy(np.ones((1, 2, 3))), pads, mode)
