@@ -457,7 +457,7 @@ def _read_header(file: IO[bytes], size: int, fail: Any) -> dict:
     if head[8:9] != b"{":
         if head.lstrip()[:1] == b"<":
             raise fail("is an HTML or XML page, not a checkpoint: was the download an error message?")
-        if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+        if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
             raise fail("is a pickle, which fastdl does not load because pickles can run code")
         if size < 9:
             raise fail(f"has only {size} bytes, too few for a checkpoint")
@@ -471,7 +471,7 @@ def _read_header(file: IO[bytes], size: int, fail: Any) -> dict:
         header = json.loads(file.read(length))
         ends = [int(e["data_offsets"][1]) for name, e in header.items() if name != "__metadata__"]
         assert all(isinstance(e["dtype"], str) for name, e in header.items() if name != "__metadata__")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, OverflowError) as error:
         raise fail(f"has a damaged header: {type(error).__name__}: {error}") from None
     expected = 8 + length + max(ends, default=0)
     if size < expected:

@@ -215,6 +215,8 @@ class Call:
     def argument(self, name: str):
         """A value for the parameter of this name."""
         rng = self.rng
+        if name in ("num_layers", "num_encoder_layers", "num_decoder_layers"):  # 2^31 layers are made one by one
+            return rng.choice([1, 1, 2, 3, 0, -1, None, 1.5])
         if rng.random() < 0.04:
             return self.any()
         shape = self.usual_shape(name)
@@ -239,9 +241,9 @@ class Call:
             return self.pair()
         if name in ("padding", "output_padding", "pad"):
             return rng.choice([0, 0, 1, self.pair(), [self.int(-2, 3) for _ in range(rng.choice([2, 4, 6, 3]))], "same"])
-        if name in ("groups", "num_groups", "num_layers", "nhead", "num_heads", "in_channels", "out_channels", "in_features",
+        if name in ("groups", "num_groups", "nhead", "num_heads", "in_channels", "out_channels", "in_features",
                     "out_features", "hidden_size", "input_size", "d_model", "embed_dim", "dim_feedforward", "num_features",
-                    "num_embeddings", "embedding_dim", "num_encoder_layers", "num_decoder_layers", "num_channels", "num_parameters"):
+                    "num_embeddings", "embedding_dim", "num_channels", "num_parameters"):
             return rng.choice(self.sizes) if rng.random() < 0.8 else self.positive()
         if name in ("k", "n", "start", "end", "length", "offset", "diagonal", "steps", "chunks", "num_samples", "minlength", "row",
                     "col", "num_classes", "bins", "N", "indices_or_sections", "split_size_or_sections", "split_sizes", "decimals",
