@@ -421,7 +421,7 @@ ENCODER = {"layers": 6, "width": 384, "heads": 12, "inner": 1536, "vocab": 30522
 
 
 def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
-    """(model, tokens): BERT's encoder of the library's own layers, and the mean over the positions, of length 1."""
+    """(model, tokens): BERT's encoder of the library's own layers, the mean over the positions scaled to length 1."""
     nn, width = lib.nn, ENCODER["width"]
     places, segments = lib.arange(steps), lib.zeros(batch, steps, dtype=lib.int64)
 
@@ -431,13 +431,14 @@ def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
             self.token_embedding, self.segment_embedding = nn.Embedding(ENCODER["vocab"], width), nn.Embedding(2, width)
             self.pos_embedding = nn.Embedding(ENCODER["positions"], width)
             self.norm = nn.LayerNorm(width, eps=1e-12)
-            layer = nn.TransformerEncoderLayer(width, ENCODER["heads"], ENCODER["inner"], 0.0, "gelu",
-                                               layer_norm_eps=1e-12, batch_first=True)
+            layer = nn.TransformerEncoderLayer(width, ENCODER["heads"], ENCODER["inner"], 0.0, "gelu", 1e-12,
+                                               batch_first=True)
             self.encoder = nn.TransformerEncoder(layer, ENCODER["layers"])
 
         def forward(self, tokens: Any) -> Any:
             x = self.token_embedding(tokens) + self.segment_embedding(segments) + self.pos_embedding(places)
-            mean = self.encoder(self.norm(x)).mean(dim=1)
+            x = self.encoder(self.norm(x))
+            mean = x.mean(dim=1)
             return mean / mean.square().sum(dim=1, keepdim=True).sqrt()
 
     return fill(lib, SentenceEncoder()), integers(lib, ENCODER["vocab"], batch, steps)
