@@ -58,10 +58,11 @@ def weights(names_and_shapes: Iterable[tuple[str, tuple[int, ...]]]) -> list[np.
     return arrays
 
 
-def fill(lib: Any, model: Any) -> Any:
+def fill(lib: Any, model: Any, arrays: list[np.ndarray] | None = None) -> Any:
+    """Copies arrays, given in the order of the parameters, or `weights`, into the model."""
     named = list(model.named_parameters())
     with lib.no_grad():
-        for (_, p), value in zip(named, weights((name, tuple(p.shape)) for name, p in named)):
+        for (_, p), value in zip(named, arrays or weights((name, tuple(p.shape)) for name, p in named)):
             p.copy_(lib.from_numpy(value))
     return model
 
@@ -420,8 +421,31 @@ def masked_words(steps: int) -> int:
 ENCODER = {"layers": 6, "width": 384, "heads": 12, "inner": 1536, "vocab": 30522, "positions": 512}
 
 
-def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
-    """(model, tokens): BERT's encoder of the library's own layers, the mean over the positions scaled to length 1."""
+def pretrained(folder: str) -> list[np.ndarray]:
+    """The tensors of all-MiniLM-L6-v2 in the order of `sentence_encoder`'s parameters."""
+    from safetensors.numpy import load_file
+
+    found = load_file(f"{folder}/model.safetensors")
+
+    def both(*names: str) -> list[np.ndarray]:
+        return [np.concatenate([found[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias")]
+
+    arrays = [found[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "token_type", "position")]
+    arrays += both("embeddings.LayerNorm")
+    for i in range(ENCODER["layers"]):
+        at = f"encoder.layer.{i}."
+        arrays += both(*(f"{at}attention.self.{name}" for name in ("query", "key", "value")))
+        for name in ("attention.output.dense", "intermediate.dense", "output.dense", "attention.output.LayerNorm",
+                     "output.LayerNorm"):
+            arrays += both(at + name)
+    return arrays
+
+
+def sentence_encoder(lib: Any, batch: int, steps: int, folder: str = "") -> tuple[Any, Any]:
+    """(model, tokens): BERT's encoder of the library's own layers, the mean over the positions scaled to length 1.
+
+    folder: of all-MiniLM-L6-v2's weights.
+    """
     nn, width = lib.nn, ENCODER["width"]
     places, segments = lib.arange(steps), lib.zeros(batch, steps, dtype=lib.int64)
 
@@ -441,11 +465,12 @@ def sentence_encoder(lib: Any, batch: int, steps: int) -> tuple[Any, Any]:
             mean = x.mean(dim=1)
             return mean / mean.square().sum(dim=1, keepdim=True).sqrt()
 
-    return fill(lib, SentenceEncoder()), integers(lib, ENCODER["vocab"], batch, steps)
+    model = fill(lib, SentenceEncoder(), pretrained(folder) if folder else None)
+    return model, integers(lib, ENCODER["vocab"], batch, steps)
 
 
-def sentence_inference(lib: Any, drop: float, batch: int, steps: int) -> Work:
-    return inference(lib, *sentence_encoder(lib, batch, steps))
+def sentence_inference(lib: Any, drop: float, batch: int, steps: int, folder: str = "") -> Work:
+    return inference(lib, *sentence_encoder(lib, batch, steps, folder))
 
 
 # Single functions ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -169,9 +170,14 @@ def encoder_cost(batch: int, steps: int) -> c.Cost:
     return c.block_inference(batch * steps, e["width"], e["inner"], batch, e["heads"], steps) * e["layers"]
 
 
-for batch, steps, target in [(1, 16, 3.0), (8, 128, 1.45)]:
-    add(m.sentence_inference, f"encoder-{batch}x{steps}", f"inference, 6 layers, width 384: {batch} x {steps}", target,
-        encoder_cost(batch, steps), batch=batch, steps=steps)
+ENCODERS = {f"encoder-{batch}x{steps}": (batch, steps, "") for batch, steps in [(1, 16), (8, 128)]}
+if "FASTDL_MINILM" in os.environ:  # the folder of all-MiniLM-L6-v2
+    ENCODERS |= {f"minilm-{batch}x{steps}": (batch, steps, os.environ["FASTDL_MINILM"])
+                 for batch, steps, _ in ENCODERS.values()}
+for (key, (batch, steps, folder)), target in zip(ENCODERS.items(), [3.0, 1.45, None, None]):
+    name = "all-MiniLM-L6-v2" if folder else "inference, 6 layers, width 384"
+    add(m.sentence_inference, key, f"{name}: {batch} x {steps}", target, encoder_cost(batch, steps), batch=batch,
+        steps=steps, folder=folder)
 for cell, target in [("RNN", 4.0), ("GRU", 8.0), ("LSTM", 4.0)]:
     width = GATES[cell] * 128
     add(m.rnn_inference, f"{cell.lower()}-inference", f"{cell} inference, 1 x 100 steps, 64 -> 128", target,
