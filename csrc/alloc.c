@@ -61,9 +61,10 @@ static struct {
     int64_t tick;             /* large requests and system requests so far */
     int64_t held;             /* class bytes of live blocks */
     int64_t peak, last_peak;  /* of `held`, in this window and in the one before */
+    int64_t fail_at;          /* total_blocks at which an allocation fails; -1: none */
     unsigned colour;
     fdl_memory_stats stats;
-} heap = {.lock = ATOMIC_FLAG_INIT};
+} heap = {.lock = ATOMIC_FLAG_INIT, .fail_at = -1};
 
 static void lock(void) {
     for (int i = 0; atomic_flag_test_and_set_explicit(&heap.lock, memory_order_acquire); i++)
@@ -248,6 +249,11 @@ void *fdl_alloc(size_t bytes) {
     int has_evicted = 0;
     void *p = 0;
     lock();
+    if (heap.stats.total_blocks == heap.fail_at) {
+        heap.fail_at = -1;
+        unlock();
+        return 0;
+    }
     for (int c = class; !p && c <= class + (large ? REUSE_STEPS : 0); c++) p = take_cached(c);
     if (p) count_live(p, class, bytes);
     if (large && ++heap.tick % WINDOW == 0) {
@@ -285,6 +291,12 @@ void fdl_memory(fdl_memory_stats *out) {
 void fdl_reset_peak(void) {
     lock();
     heap.stats.peak_bytes = heap.stats.live_bytes;
+    unlock();
+}
+
+void fdl_fail_alloc(int64_t after) {
+    lock();
+    heap.fail_at = after < 0 ? -1 : heap.stats.total_blocks + after;
     unlock();
 }
 

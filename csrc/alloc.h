@@ -18,5 +18,6 @@ void *fdl_alloc(size_t bytes);            /* NULL when memory cannot be had, aft
 void fdl_free(void *p, size_t bytes);     /* bytes as asked for */
 void fdl_memory(fdl_memory_stats *out);
 void fdl_reset_peak(void);
+void fdl_fail_alloc(int64_t after);       /* for tests: that many more blocks, then one NULL; -1: none */
 size_t fdl_empty_cache(void);             /* gives cached blocks back to the system; returns bytes */
 #endif

@@ -409,7 +409,8 @@ void FDL_FN(matmul)(const fdl_matmul_args *args) {
     if (p.scratch) { /* every piece packs again: few pieces, whole groups where these are fair shares */
         int64_t pieces = 2 * fdl_num_threads(), groups = p.batch * p.groups;
         if (groups % pieces && groups % fdl_num_threads() == 0) pieces = fdl_num_threads();
-        if (grain < units / pieces) grain = units / pieces;
+        int64_t most = MATMUL_PIECE_FMAS / (p.batch * p.m * p.n * p.k / units + 1) + 1;
+        grain = max_i64(grain, min_i64(units / pieces, most));
     }
     fdl_parallel_for(units, grain, product_range, &p);
 }

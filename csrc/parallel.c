@@ -28,6 +28,8 @@ enum {
     CROWDED = 64,          /* barriers that yield at once after one that had to: another program has the other CPU */
     EAGER = 64,            /* looks without a pause in between: a post is seen 0.1 us sooner */
     PAUSES = 32,           /* between two looks at the clock: about 1 us */
+    POLL_NS = 50 * 1000 * 1000,  /* a watched region asks this often whether to go on */
+    PIECE_NS = 10 * 1000 * 1000, /* and its pieces take about this long */
     ALL_TO_ALL = 4,        /* barriers up to this size: each waits for each; beyond, thread 0 collects */
     STACK_BYTES = 2 << 20  /* musl's own default is too small for kernels with stack buffers */
 };
@@ -67,6 +69,8 @@ static struct {
     _Atomic int workers;  /* alive */
     _Atomic int failures; /* refused since the last question */
     _Atomic(void (*)(void)) on_failure;
+    _Atomic(int (*)(void)) poll;
+    _Atomic int stop;     /* what is left of the region that runs is to be passed over */
     int refused;          /* do not try again before the next fdl_set_num_threads */
     _Atomic int short_of_cpus;
     /* the region that runs now */
@@ -80,6 +84,11 @@ static struct {
 
 static fdl_team solo = {.size = 1};
 static _Thread_local int inside; /* this thread is in a region */
+static _Thread_local int leads;  /* this thread has the pool */
+static _Thread_local struct {
+    int on, stopped; /* between watch and unwatch; poll said to stop */
+    int64_t next;    /* when to poll */
+} watched;
 
 /* ---- waiting ---- */
 
@@ -220,15 +229,23 @@ static int have_workers(int want) {
 
 /* ---- leading a region ---- */
 
+static void reset_team(void) {
+    for (int i = 0; i < MAX_THREADS; i++) {
+        atomic_store(&pool.team.flags[i].arrived, 0);
+        pool.team.flags[i].count = 0;
+    }
+    atomic_store(&pool.team.open, 0);
+}
+
 static int take_pool(void) {
     if (inside || atomic_load_explicit(&pool.busy, memory_order_relaxed)) return 0;
     if (atomic_exchange_explicit(&pool.busy, 1, memory_order_acquire)) return 0;
-    inside = 1;
+    inside = leads = 1;
     return 1;
 }
 
 static void give_pool(void) {
-    inside = 0;
+    inside = leads = 0;
     atomic_store_explicit(&pool.busy, 0, memory_order_release);
 }
 
@@ -247,20 +264,66 @@ static void await_worker(worker *w) {
         wait_step(&wait);
 }
 
+/* ---- stopping ---- */
+
+void fdl_watch(void) {
+    if (inside) return;
+    watched.on = 1;
+    watched.next = 0;
+}
+
+int fdl_unwatch(void) {
+    int stopped = watched.stopped;
+    watched.on = watched.stopped = 0;
+    return stopped;
+}
+
+void fdl_on_poll(int (*poll)(void)) { atomic_store(&pool.poll, poll); }
+
+/* for the thread that called watch */
+static int poll_now(void) {
+    int (*poll)(void) = atomic_load(&pool.poll);
+    if (!watched.on || watched.stopped || !poll) return watched.stopped;
+    int64_t now = now_ns();
+    if (!watched.next) watched.next = now + POLL_NS;
+    if (now < watched.next) return 0;
+    watched.on = 0; /* poll may run kernels of its own */
+    watched.stopped = poll();
+    watched.on = 1;
+    watched.next = now_ns() + POLL_NS;
+    return watched.stopped;
+}
+
+int fdl_stopped(int thread) {
+    if (thread > 0) return atomic_load_explicit(&pool.stop, memory_order_relaxed);
+    int stopped = poll_now();
+    if (stopped && leads) atomic_store_explicit(&pool.stop, 1, memory_order_relaxed);
+    return stopped;
+}
+
+/* leader only, after a region: members of a stopped team have passed different numbers of barriers */
+static void forget_stop(void) {
+    if (!atomic_load_explicit(&pool.stop, memory_order_relaxed)) return;
+    reset_team();
+    atomic_store(&pool.stop, 0);
+}
+
 /* ---- parallel_for ---- */
 
 typedef struct loop {
     fdl_task fn;
     void *ctx;
     int64_t grain, quantum;
+    int watched;
 } loop;
 
 /* Half of what is left of a share, at least a grain: few pieces while all goes well, small ones to balance the end. */
-static int take_piece(share *s, const loop *l, int64_t *begin, int64_t *end) {
+static int take_piece(share *s, const loop *l, int64_t most, int64_t *begin, int64_t *end) {
     int64_t from = atomic_load_explicit(&s->next, memory_order_relaxed), to;
     do {
         int64_t left = s->end - from, size = (left / 2 + l->quantum - 1) / l->quantum * l->quantum;
         if (left <= 0) return 0;
+        if (size > most) size = most;
         if (size < l->grain) size = l->grain;
         to = left - size < l->grain ? s->end : from + size;
     } while (!atomic_compare_exchange_weak_explicit(&s->next, &from, to, memory_order_relaxed, memory_order_relaxed));
@@ -269,29 +332,55 @@ static int take_piece(share *s, const loop *l, int64_t *begin, int64_t *end) {
     return 1;
 }
 
+/* `size` units took `ns`: how many take PIECE_NS, at most ten times as many */
+static int64_t next_size(int64_t size, int64_t ns) {
+    if (ns < PIECE_NS / 10) return 10 * size;
+    double next = (double)size * PIECE_NS / ns;
+    return next < 1 ? 1 : (int64_t)next;
+}
+
 static void loop_member(void *ctx, fdl_team *team, int thread, int n_threads) {
     loop *l = ctx;
-    int64_t begin, end;
+    int64_t begin, end, most = l->watched ? l->grain : INT64_MAX;
     (void)team;
     for (int i = 0; i < n_threads; i++) /* its own share first, then what the others have left */
-        while (take_piece(&pool.share[(thread + i) % n_threads], l, &begin, &end)) l->fn(l->ctx, begin, end, thread);
+        while (take_piece(&pool.share[(thread + i) % n_threads], l, most, &begin, &end)) {
+            int64_t start = l->watched ? now_ns() : 0;
+            l->fn(l->ctx, begin, end, thread);
+            if (!l->watched) continue;
+            if (fdl_stopped(thread)) return;
+            most = next_size(end - begin, now_ns() - start);
+        }
+}
+
+static void loop_alone(const loop *l, int64_t n) {
+    int64_t most = watched.on && !inside ? l->grain : n;
+    int outer = inside;
+    for (int64_t begin = 0, end; begin < n && !watched.stopped; begin = end) {
+        int64_t start = most < n ? now_ns() : 0;
+        end = n - begin <= most ? n : begin + most;
+        inside = 1;
+        l->fn(l->ctx, begin, end, 0);
+        inside = outer;
+        if (end < n && !poll_now()) {
+            most = next_size(end - begin, now_ns() - start);
+            if (most < l->grain) most = l->grain;
+        }
+    }
 }
 
 void fdl_parallel_for(int64_t n, int64_t grain, fdl_task fn, void *ctx) {
     if (n <= 0) return;
     if (grain < 1) grain = 1;
     int threads = n <= grain ? 1 : fdl_num_threads();
-    if (threads == 1 || !take_pool()) {
-        int outer = inside;
-        inside = 1;
-        fn(ctx, 0, n, 0);
-        inside = outer;
+    /* units that are many and small are elements: cut between cache lines */
+    loop l = {fn, ctx, grain, grain >= 1024 ? 64 : 1, watched.on};
+    if (threads == 1 || watched.stopped || !take_pool()) {
+        loop_alone(&l, n);
         return;
     }
     int64_t pieces = n / grain < 2 ? 2 : n / grain;
     int size = 1 + have_workers((pieces < threads ? (int)pieces : threads) - 1);
-    /* units that are many and small are elements: cut between cache lines */
-    loop l = {fn, ctx, grain, grain >= 1024 ? 64 : 1};
     for (int i = 0; i < size; i++) {
         int64_t from = n / size * i + n % size * i / size, to = n / size * (i + 1) + n % size * (i + 1) / size;
         atomic_store_explicit(&pool.share[i].next, from / l.quantum * l.quantum, memory_order_relaxed);
@@ -307,6 +396,7 @@ void fdl_parallel_for(int64_t n, int64_t grain, fdl_task fn, void *ctx) {
         int state = GO;
         if (!atomic_compare_exchange_strong(&pool.worker[i - 1].state, &state, SPIN)) await_worker(&pool.worker[i - 1]);
     }
+    forget_stop();
     give_pool();
 }
 
@@ -345,14 +435,17 @@ void fdl_parallel_spmd(int want, fdl_spmd fn, void *ctx) {
     }
     run_member(0);
     for (int i = 0; i < n; i++) await_worker(ready[i]);
+    forget_stop();
     give_pool();
 }
 
 static inline void await_count(flag *mine, _Atomic uint64_t *at, uint64_t count) {
     waiting wait = {.yields = mine->crowded > 0};
     if (mine->crowded) mine->crowded--;
-    while (atomic_load_explicit(at, memory_order_acquire) < count)
+    while (atomic_load_explicit(at, memory_order_acquire) < count) {
         if (wait_step(&wait) > YIELD_NS) mine->crowded = CROWDED;
+        if (atomic_load_explicit(&pool.stop, memory_order_relaxed)) return;
+    }
 }
 
 void fdl_barrier(fdl_team *team, int thread) {
@@ -409,12 +502,9 @@ void fdl_on_thread_failure(void (*callback)(void)) { atomic_store(&pool.on_failu
 static void after_fork_in_child(void) {
     atomic_store(&pool.workers, 0); /* made anew when needed */
     pool.refused = 0;
-    for (int i = 0; i < MAX_THREADS; i++) { /* a thread that is gone may have been ahead of thread 0 */
-        atomic_store(&pool.team.flags[i].arrived, 0);
-        pool.team.flags[i].count = 0;
-    }
-    atomic_store(&pool.team.open, 0);
-    inside = 0;
+    reset_team(); /* a thread that is gone may have been ahead of thread 0 */
+    atomic_store(&pool.stop, 0);
+    inside = leads = 0;
     atomic_store(&pool.busy, 0);
 }
 

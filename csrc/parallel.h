@@ -18,6 +18,14 @@ typedef void (*fdl_spmd)(void *ctx, fdl_team *team, int thread, int n_threads);
 void fdl_parallel_spmd(int want, fdl_spmd fn, void *ctx);
 void fdl_barrier(fdl_team *team, int thread);
 
+/* Stopping: between `watch` and `unwatch`, the regions that this thread leads are done in pieces of some milliseconds,
+ * and `poll` is asked now and then whether to go on. If not, what is left is passed over: what the kernels wrote is of no
+ * use, and unwatch says so. Loops of SPMD regions look at fdl_stopped; barriers of a stopped team do not wait. */
+void fdl_watch(void);
+int fdl_unwatch(void);
+int fdl_stopped(int thread);             /* of the region that runs */
+void fdl_on_poll(int (*poll)(void));
+
 int fdl_num_threads(void);               /* threads that a region may use now: >= 1 */
 int fdl_set_num_threads(int n);          /* clamps to >= 1; surplus workers end; returns the count */
 int fdl_pool_size(void);                 /* worker threads alive (the caller is not one) */

@@ -308,7 +308,7 @@ static void run_thread(void *ctx, fdl_team *team, int thread, int n_threads) {
         if (!alone) fdl_barrier(team, thread);
         if (r->backward && r->args->dh0 && w.n_after < w.n) initial_bwd(r, s, &w);
         was_alone = alone;
-    } while (walk_next(&w));
+    } while (walk_next(&w) && !fdl_stopped(thread));
 }
 
 /* scratch: packed weights, H zeros; backward dh and dc [B,H] */

@@ -11,6 +11,8 @@ enum {
     MATMUL_DOT_K = 16,
     /* multiply-adds that a thread must have to be worth waking: about 5 us of one core */
     MATMUL_GRAIN_FMAS = 1 << 19,
+    /* those that a piece has at most where every piece packs again: 10 ms, so that a product can be stopped */
+    MATMUL_PIECE_FMAS = 1 << 30,
     /* and those that take as long as fetching one element that is used once, from L3 */
     MATMUL_ELEMENT_FMAS = 8,
     /* columns of c per pass over the row side: packed, K_BLOCK x this stays in L2 */

@@ -28,12 +28,16 @@ cdef extern from "fastdl.h" nogil:
     void fdl_memory(fdl_memory_stats *out)
     void fdl_reset_peak()
     size_t fdl_empty_cache()
+    void fdl_fail_alloc(int64_t after)
     int fdl_num_threads()
     int fdl_set_num_threads(int n)
     int fdl_pool_size()
     int fdl_default_num_threads(char *why, int why_size)
     int fdl_thread_failures()
     void fdl_on_thread_failure(void (*callback)() noexcept nogil)
+    void fdl_watch()
+    int fdl_unwatch()
+    void fdl_on_poll(int (*poll)() noexcept nogil)
 
 cdef extern from "Python.h" nogil:
     int Py_AddPendingCall(int (*function)(void *) noexcept with gil, void *arg)
@@ -203,6 +207,48 @@ def empty_cache():
     with nogil:
         nbytes = fdl_empty_cache()
     return nbytes
+
+
+def fail_alloc(after):
+    """For tests: after that many more blocks, one allocation fails; -1: none does."""
+    fdl_fail_alloc(after)
+
+
+# Interrupts -------------------------------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    static PyObject *fdl_raised[3]; /* by a signal's handler while a kernel ran; only the main thread runs them */
+
+    static int fdl_poll_signals(void) {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        int stop = PyErr_CheckSignals() != 0;
+        if (stop) PyErr_Fetch(&fdl_raised[0], &fdl_raised[1], &fdl_raised[2]);
+        PyGILState_Release(gil);
+        return stop;
+    }
+
+    static int fdl_raise(void) {
+        PyErr_Restore(fdl_raised[0], fdl_raised[1], fdl_raised[2]);
+        return -1;
+    }
+    """
+    int fdl_poll_signals() noexcept nogil
+    int fdl_raise() except -1
+
+fdl_on_poll(fdl_poll_signals)
+
+
+cdef int watch(double fmas) noexcept:
+    if fmas >= WATCH_FMAS:
+        fdl_watch()
+    return 0
+
+
+cdef int unwatch() except -1:
+    if fdl_unwatch():
+        fdl_raise()
+    return 0
 
 
 # Threads ----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
-from .._kernels cimport FDL_ADD, FDL_MUL, FDL_SUB, FDL_SQUARE, FDL_TANH, Scratch, fdl_table, scratch
+from .._kernels cimport FDL_ADD, FDL_MUL, FDL_SUB, FDL_SQUARE, FDL_TANH, Scratch, fdl_table, scratch, unwatch, watch
 from .._tensor cimport Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels, wants
 from .common cimport shape_of, sum_to
 from .elementwise cimport binary, unary
@@ -35,8 +35,10 @@ cdef class AdditiveScoreBackward0(Node):
         cdef void *pq = cnp.PyArray_DATA(q.a)
         cdef void *pk = cnp.PyArray_DATA(k.a)
         cdef void *pw = cnp.PyArray_DATA(w.a)
+        watch(<double> 16 * b * tq * tk * h)  # tanh
         with nogil:
             K.additive_score_bwd(pdq, pdk, pdw, pg, pq, pk, pw, b, tq, tk, h, s.data)
+        unwatch()
         return dq, dk, dw
 
     cdef object formula(self, Tensor g, Tensor q, Tensor k, Tensor w):
@@ -81,8 +83,10 @@ def additive_attention_score(Tensor query, Tensor key, Tensor weight):
     cdef void *pq = cnp.PyArray_DATA(q.a)
     cdef void *pk = cnp.PyArray_DATA(k.a)
     cdef void *pw = cnp.PyArray_DATA(w.a)
+    watch(<double> 16 * dims[0] * dims[1] * dims[2] * h)
     with nogil:
         K.additive_score_fwd(po, pq, pk, pw, dims[0], dims[1], dims[2], h)
+    unwatch()
     if grad_enabled() and (wants(query) or wants(key) or wants(weight)):
         node = AdditiveScoreBackward0.__new__(AdditiveScoreBackward0)
         node.save(0, query)

@@ -15,7 +15,7 @@ import numpy as np
 from .random import next_stream
 from .shape import repeat_interleave, stack
 
-from .._kernels cimport Scratch, fdl_attention_args, fdl_table, scratch
+from .._kernels cimport Scratch, fdl_attention_args, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, cast_copy, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, strided, strides_for, sum_to, to_type
 from .matmul cimport matmul_
@@ -108,11 +108,13 @@ cdef int run(fdl_attention_args *args, int typenum, bint backward) except -1:
         else:
             K.attention_fwd(args)
     else:
+        watch(<double> args.b * args.h * args.tq * args.tk * (args.d + args.e))
         with nogil:
             if backward:
                 K.attention_bwd(args)
             else:
                 K.attention_fwd(args)
+        unwatch()
     return 0
 
 

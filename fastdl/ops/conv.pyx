@@ -9,7 +9,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
-from .._kernels cimport Scratch, fdl_conv_args, fdl_table, scratch
+from .._kernels cimport Scratch, fdl_conv_args, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, wants)
 from .common cimport shape_of, sum_to, to_type
 
@@ -91,6 +91,7 @@ cdef Tensor convolved(int kind, fdl_conv_args *sizes, Tensor a, Tensor b, Tensor
         args.bias = args.db = cnp.PyArray_DATA(extra.a)
     work = scratch(K.conv_dw_scratch(&args) if kind == DW else K.conv_scratch(&args, kind == DX))
     args.scratch = work.data
+    watch(<double> args.n * args.groups * args.co * args.oh * args.ow * args.ci * args.kh * args.kw)
     with nogil:
         if kind == FWD:
             K.conv_fwd(&args)
@@ -98,6 +99,7 @@ cdef Tensor convolved(int kind, fdl_conv_args *sizes, Tensor a, Tensor b, Tensor
             K.conv_dx(&args)
         else:
             K.conv_dw(&args)
+    unwatch()
     if not grad_enabled():
         return out
     if kind != FWD:

@@ -7,12 +7,13 @@ is not known in the forward pass (reduction "none"), the backward pass goes thro
 
 cimport cython
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 from numpy cimport npy_intp
 
 from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_SUM, Scratch,
-                         fdl_matmul_args, fdl_table, scratch)
+                         fdl_matmul_args, fdl_table, scratch, unwatch, watch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, kernels,
                         wants)
 from .common cimport shape_of
@@ -84,8 +85,10 @@ cdef fdl_matmul_args product(void *c, const void *a, bint trans_a, const void *b
 cdef int multiply(const fdl_table *K, fdl_matmul_args *args) except -1:
     cdef Scratch work = scratch(K.matmul_scratch(args))
     args.scratch = work.data
+    watch(<double> args.m * args.n * args.k)
     with nogil:
         K.matmul(args)
+    unwatch()
     return 0
 
 
@@ -122,6 +125,7 @@ cdef int run(Problem p, void *loss, Tensor dx, Tensor dw, Tensor db, double grad
             memset(pdb, 0, p.v * item)
     first = 0
     while first < kept:
+        PyErr_CheckSignals()
         rows = min(size, kept - first)
         rows_x = x + first * p.d * item
         if not all_rows:

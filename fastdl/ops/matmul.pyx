@@ -10,7 +10,7 @@ import numpy as np
 
 from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_RELU, FDL_ACT_SIGMOID, FDL_ACT_TANH,
                          FDL_GELU, FDL_GELU_TANH, FDL_RELU, FDL_SIGMOID, FDL_TANH, Scratch, Storage, fdl_matmul_args,
-                         fdl_table, scratch)
+                         fdl_table, scratch, unwatch, watch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels,
                         operators, own_array, register_all, wants, wrap)
 from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
@@ -131,6 +131,7 @@ cdef Tensor product_with(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor 
     if args.m * args.n * args.k * args.batch < GIL_PRODUCTS and count == 1:
         K.matmul(&args)
         return out
+    watch(<double> args.m * args.n * args.k * args.batch * count)
     with nogil:
         while count > 0:
             K.matmul(&args)
@@ -145,6 +146,7 @@ cdef Tensor product_with(Tensor a, bint trans_a, Tensor b, bint trans_b, Tensor 
                 at[i] = 0
                 args.a = <const char *> args.a - sx[i] * shape[i] * item
                 args.b = <const char *> args.b - sy[i] * shape[i] * item
+    unwatch()
     return out
 
 

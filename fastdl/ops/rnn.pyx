@@ -14,7 +14,8 @@ import numpy as np
 
 from .shape import transpose
 
-from .._kernels cimport FDL_ADD, FDL_SUM, Scratch, Storage, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch
+from .._kernels cimport (FDL_ADD, FDL_SUM, Scratch, Storage, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch, unwatch,
+                         watch)
 from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, contiguous, edge, empty, empty_like,
                         grad_enabled, is_fast, kernels, own_array, wants, wrap)
 from .common cimport shape_of
@@ -61,8 +62,10 @@ cdef int product(const fdl_table *K, fdl_matmul_args args, size_t item) except -
     args.batch = 1
     s = scratch(K.matmul_scratch(&args))
     args.scratch = s.data
+    watch(<double> args.m * args.n * args.k)
     with nogil:
         K.matmul(&args)
+    unwatch()
     return 0
 
 
@@ -218,8 +221,10 @@ cdef class RecurrentBackward0(MultiNode):
         if s is None:
             s = scratch(size(&args))
         args.scratch = s.data
+        watch(<double> self.rows * self.gates * self.h * self.h)
         with nogil:
             run(&args)
+        unwatch()
         if kept is not None:
             kept.form = s  # whole: other threads may see it from here on
         return 0

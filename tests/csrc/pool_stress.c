@@ -67,6 +67,37 @@ static int churn(unsigned *seed) {
     return wrong;
 }
 
+/* ---- stopping: what is left of a watched region is passed over, and the next region is whole again ---- */
+
+static int poll_always(void) { return 1; }
+
+static void spin(void *ctx, int64_t begin, int64_t end, int thread) {
+    _Atomic int64_t *done = ctx;
+    (void)thread;
+    for (volatile int64_t i = 0; i < (end - begin) * 2000; i++) {}
+    *done += end - begin;
+}
+
+static void step_until_stopped(void *ctx, fdl_team *team, int thread, int n_threads) {
+    (void)ctx, (void)n_threads;
+    while (!fdl_stopped(thread)) fdl_barrier(team, thread);
+}
+
+static int stop_regions(unsigned *seed) {
+    _Atomic int64_t done = 0;
+    int64_t n = 10 * 1000 * 1000;
+    int wrong = 0;
+    fdl_watch();
+    fdl_parallel_for(n, 10, spin, &done);
+    fdl_parallel_for(n, 10, spin, &done); /* of the same kernel */
+    wrong += !fdl_unwatch() || done >= n;
+    wrong += work(seed);
+    fdl_watch();
+    fdl_parallel_spmd(4, step_until_stopped, 0);
+    wrong += !fdl_unwatch() || fdl_unwatch();
+    return wrong + work(seed);
+}
+
 static void *load(void *arg) {
     unsigned seed = (unsigned)(size_t)arg;
     size_t wrong = 0;
@@ -78,12 +109,14 @@ int main(void) {
     pthread_t thread[3];
     unsigned seed = 7;
     size_t wrong = 0;
+    fdl_on_poll(poll_always);
     for (int threads = 1; threads <= 6; threads++) {
         fdl_set_num_threads(threads);
         for (size_t i = 0; i < 3; i++) pthread_create(&thread[i], 0, load, (void *)(i + 10 * threads));
         for (int round = 0; round < 10; round++) {
             fdl_set_num_threads(1 + rand_r(&seed) % 5);
             wrong += work(&seed);
+            if (round < 2) wrong += stop_regions(&seed);
             fdl_empty_cache();
         }
         for (int i = 0; i < 3; i++) {

@@ -1,0 +1,174 @@
+"""Ctrl-C in any call: KeyboardInterrupt comes soon, and what is computed afterwards is right."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.process import DEEP, SANITIZED, run
+
+pytestmark = pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="times")
+
+LATENCY = 0.2  # seconds
+
+# Each call takes a second or more with one thread. `n` makes it longer on faster machines.
+SETUP = """
+import json, os, signal, sys, threading, time
+import fastdl
+from fastdl import nn
+from fastdl.nn import functional as F
+fastdl.manual_seed(0)
+
+def backward(y):
+    g = fastdl.ones_like(y)
+    return lambda: y.backward(g, retain_graph=True)
+
+def rnn(cell):
+    layer, x = getattr(nn, cell)(256, 512), fastdl.randn(1500, 64, 256)
+    return layer, x
+
+def matmul():
+    a, b = fastdl.randn(6000, 6000), fastdl.randn(6000, 6000)
+    return lambda: a @ b
+
+def batched_matmul():
+    a, b = fastdl.randn(40, 1500, 1500), fastdl.randn(1500, 1500)
+    return lambda: a @ b
+
+def few_rows():
+    a, b = fastdl.randn(8, 20000), fastdl.randn(20000, 9000)
+    return lambda: [a @ b for _ in range(100)]
+
+def attention():
+    q, k, v = (fastdl.randn(2, 8, 6000, 64) for _ in range(3))
+    return lambda: F.scaled_dot_product_attention(q, k, v)
+
+def attention_backward():
+    q, k, v = (fastdl.randn(1, 8, 4000, 64, requires_grad=True) for _ in range(3))
+    return backward(F.scaled_dot_product_attention(q, k, v))
+
+def conv():
+    x, w = fastdl.randn(32, 64, 112, 112), fastdl.randn(128, 64, 3, 3)
+    return lambda: F.conv2d(x, w)
+
+def conv_backward():
+    x, w = fastdl.randn(16, 64, 112, 112, requires_grad=True), fastdl.randn(128, 64, 3, 3, requires_grad=True)
+    return backward(F.conv2d(x, w))
+
+def lstm():
+    layer, x = rnn("LSTM")
+    return lambda: layer(x)
+
+def gru_without_gradients():
+    layer, x = rnn("GRU")
+    def call():
+        with fastdl.no_grad():
+            return layer(x)
+    return call
+
+def lstm_backward():
+    layer, x = nn.LSTM(256, 512), fastdl.randn(500, 64, 256)
+    return backward(layer(x)[0])
+
+def cross_entropy_of_linear():
+    x, w = fastdl.randn(8000, 512), fastdl.randn(30000, 512, requires_grad=True)
+    y = fastdl.randint(0, 30000, (8000,))
+    return lambda: F.linear_cross_entropy(x, w, y)
+
+def additive_scores():
+    q, k, w = fastdl.randn(32, 500, 128), fastdl.randn(32, 500, 128), fastdl.randn(128)
+    return lambda: F.additive_attention_score(q, k, w)
+
+def layers():
+    model = nn.Sequential(*[nn.Linear(1500, 1500) for _ in range(60)])
+    x = fastdl.randn(3000, 1500)
+    return lambda: model(x)
+
+def optimizer():
+    p = [nn.Parameter(fastdl.randn(1 << 20)) for _ in range(20)]
+    for q in p: q.grad = fastdl.ones_like(q)
+    adam = fastdl.optim.Adam(p)
+    return lambda: [adam.step() for _ in range(100)]
+
+def element_wise():
+    x = fastdl.randn(1 << 25)
+    return lambda: [(x * 2).exp().sum() for _ in range(100)]
+
+def training():
+    model = nn.Sequential(nn.Linear(50, 80), nn.Tanh(), nn.Linear(80, 1))
+    adam, x = fastdl.optim.Adam(model.parameters()), fastdl.randn(64, 50)
+    def call():
+        while True:
+            adam.zero_grad()
+            model(x).sum().backward()
+            adam.step()
+    return call
+
+CALLS = [matmul, batched_matmul, few_rows, attention, attention_backward, conv, conv_backward, lstm,
+         gru_without_gradients, lstm_backward, cross_entropy_of_linear, additive_scores, layers, optimizer,
+         element_wise, training]
+
+def interrupted(call, after):
+    '''Seconds from the signal to the exception; None if the call was done before.'''
+    sent = []
+    def press():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    timer = threading.Timer(after, press)
+    timer.start()
+    try:
+        call()
+        timer.cancel()
+        timer.join()
+        time.sleep(0.01)  # a signal that was sent just before arrives here
+    except KeyboardInterrupt:
+        return time.monotonic() - sent[0]
+    finally:
+        timer.join()
+
+def check():
+    '''Products, a recurrent net and their gradients: their bits.'''
+    fastdl.manual_seed(1)
+    x, layer = fastdl.randn(70, 32, 96, requires_grad=True), nn.LSTM(96, 96)
+    y = layer(x)[0]
+    z = y.reshape(-1, 96)[:600] @ y.reshape(-1, 96)[600:].T
+    q = F.scaled_dot_product_attention(x, x, x)
+    (z.square().sum() + y.sum() + q.sum()).backward()
+    return [float(t.double().sum()) for t in (y, z, q, x.grad, layer.weight_hh_l0.grad)]
+"""
+
+
+def latencies(names: str, after: str, threads: int) -> dict[str, list[float | None]]:
+    """{call: latency of each of its interrupts}."""
+    code = f"""{SETUP}
+expected, found = check(), {{}}
+for make in CALLS:
+    if make.__name__ not in {names}: continue
+    call, found[make.__name__] = make(), []
+    for after in {after}:
+        found[make.__name__].append(interrupted(call, after))
+        assert check() == expected, make.__name__
+    del call
+    fastdl.memory.empty_cache()
+print(json.dumps(found))
+"""
+    return json.loads(run(code, timeout=400, FASTDL_NUM_THREADS=str(threads)))
+
+
+SHORT = ["matmul", "lstm", "attention", "training"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_comes_through(threads: int):
+    names, after = ("[m.__name__ for m in CALLS]", "(0.03, 0.15, 0.3)") if DEEP > 1 else (repr(SHORT), "(0.1,)")
+    for _ in range(3):  # the machine may be busy: every call has to be in time once
+        found = latencies(names, after, threads)
+        late = [name for name, times in found.items() if any(t is not None and t > LATENCY for t in times)]
+        print(threads, {name: [t if t is None else round(1000 * t) for t in times] for name, times in found.items()})
+        assert all(times[0] is not None for times in found.values()), "done before the signal"
+        names = repr(late)
+        if not late:
+            return
+    raise AssertionError(f"{late} took longer than {LATENCY} s: {found}")
