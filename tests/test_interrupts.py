@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"
 
 LATENCY = 0.2  # seconds
 
-# Each call takes a second or more with one thread. `n` makes it longer on faster machines.
+# Each call takes a third of a second or more with two threads.
 SETUP = """
 import json, os, signal, sys, threading, time
 import fastdl
@@ -26,11 +26,11 @@ def backward(y):
     return lambda: y.backward(g, retain_graph=True)
 
 def rnn(cell):
-    layer, x = getattr(nn, cell)(256, 512), fastdl.randn(1500, 64, 256)
+    layer, x = getattr(nn, cell)(256, 512), fastdl.randn(2000, 16, 256)
     return layer, x
 
 def matmul():
-    a, b = fastdl.randn(6000, 6000), fastdl.randn(6000, 6000)
+    a, b = fastdl.randn(4000, 4000), fastdl.randn(4000, 4000)
     return lambda: a @ b
 
 def batched_matmul():
@@ -163,7 +163,7 @@ SHORT = ["matmul", "lstm", "attention", "training"]
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_comes_through(threads: int):
     names, after = ("[m.__name__ for m in CALLS]", "(0.03, 0.15, 0.3)") if DEEP > 1 else (repr(SHORT), "(0.1,)")
-    for _ in range(3):  # the machine may be busy: every call has to be in time once
+    for _ in range(5):  # the machine may be busy, and memory that was never touched slow: each has to be in time once
         found = latencies(names, after, threads)
         late = [name for name, times in found.items() if any(t is not None and t > LATENCY for t in times)]
         print(threads, {name: [t if t is None else round(1000 * t) for t in times] for name, times in found.items()})

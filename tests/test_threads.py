@@ -15,6 +15,7 @@ import pytest
 
 import fastdl
 from fastdl import _kernels
+from tests import families
 from tests.process import DEEP, ROOT, SANITIZED, run, start
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's files")
@@ -32,6 +33,9 @@ def work():
     assert np.allclose(y.numpy(), product, atol=1e-3)
     z = fastdl.ones(300000) * 2 + 1
     assert z.numpy().sum() == 900000
+    w = fastdl.ones(256, 256, requires_grad=True)
+    (w @ w).sum().backward()
+    assert w.grad.numpy().sum() == 2 * 256**3
 def tasks(n):
     for _ in range(200):  # an ended thread stays in the list for an instant
         if len(os.listdir("/proc/self/task")) == n:
@@ -298,6 +302,26 @@ def test_four_python_threads_at_once_get_the_right_results(n: int):
         thread.join(120)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+def test_four_python_threads_that_train_get_the_weights_of_each_alone():
+    names = ["linear", "conv", "rnn", "bidirectional"]  # without dropout: the generator is shared
+    steps = 10 * DEEP
+
+    def digests(runs: list[families.Run]) -> list[str]:
+        fastdl.manual_seed(0)
+        return [one.digest() for one in runs]
+
+    alone, together = ([families.Run(name) for name in names] for _ in range(2))
+    for one in alone:
+        for i in range(steps):
+            one.step(i)
+    threads = [threading.Thread(target=lambda r=one: [r.step(i) for i in range(steps)]) for one in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert digests(together) == digests(alone)
 
 
 def test_set_num_threads_while_others_compute_is_safe():

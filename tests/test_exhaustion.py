@@ -1,0 +1,85 @@
+"""Without memory, and for a long time: errors leave all usable, nothing grows, nothing waits for the collector."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import sys
+
+import pytest
+
+from fastdl import _kernels, memory
+from tests import families
+from tests.process import DEEP, SANITIZED, run
+
+NAMES = list(families.FAMILIES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_error_at_every_allocation_of_a_step(name: str, monkeypatch):
+    """Each allocation fails once. Then the step is done again from the state before: right bits, nothing lost."""
+    monkeypatch.setattr(families, "ROWS", 5)
+    run = families.Run(name)
+    run.step(0, 7)
+    state = copy.deepcopy(run.state())
+    before = memory.stats()["total_blocks"]
+    run.step(1, 7)
+    count = memory.stats()["total_blocks"] - before
+    expected, live, errors = run.digest(), None, 0
+    places = range(0, count, 1 if DEEP > 1 else max(count // 12, 1))
+    for n in places:
+        run.restore(state)
+        _kernels.fail_alloc(n)
+        try:
+            run.step(1, 7)
+        except MemoryError:
+            errors += 1
+        _kernels.fail_alloc(-1)
+        run.restore(state)
+        run.step(1, 7)
+        assert run.digest() == expected, f"after a failure at allocation {n} of {count}"
+        now = memory.stats()["live_bytes"], memory.stats()["live_blocks"]
+        live = live or now
+        assert now == live, f"a failure at allocation {n} of {count} loses memory"
+    assert errors == len(places)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_for_the_cycle_collector(name: str):
+    run = families.Run(name)
+    run.step(0)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for i in range(3):
+            run.step(i)
+        gc.collect()
+        found = [type(thing).__name__ for thing in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert found == []
+
+
+@pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
+def test_resident_memory_stays_flat_over_random_lengths():
+    steps, rows, longest = (10_000, 8, 60) if DEEP > 1 else (900, 3, 20)
+    code = f"""
+import os, random
+import fastdl
+from tests import families
+fastdl.set_num_threads(1)
+families.ROWS = {rows}
+def resident(): return int(open("/proc/self/statm").read().split()[1])
+runs = [families.Run(name) for name in ("lstm", "bidirectional", "transformer", "conv")]
+random.seed(0)
+at = []
+for i in range({steps}):
+    runs[i % len(runs)].step(i, random.randint(2, {longest}))
+    if i >= 500: at.append(resident())
+print(max(at) / at[0])
+"""
+    growth = float(run(code, timeout=590))
+    assert growth < 1.05
