@@ -64,8 +64,8 @@ float8 float4 uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5
 memory_format layout _format strided jagged Sync Quant DataPipe DataChunk functional_datapipe runtime_validation
 argument_validation non_deterministic guaranteed has_ init_num profiler Profiler kineto Lite Graph conv_tbc 3d _copy
 handle_torch variadic unary_torch boolean_dispatch assert_int BroadcastingList GRID_ DType scaled_ grouped_ fractional
-unpool Unpool Fractional MaxUnpool LPPool3d convert_conv fuse_ parametrize dim_order refine align_ rename names Lazy
-Uninitialized Distributed pin_memory share_memory record_stream to_mkldnn to_padded map_ map2_ apply_ reinforce
+unpool Unpool Fractional MaxUnpool LPPool3d convert_conv fuse_ parametrize dim_order refine align_ rename names
+Distributed pin_memory share_memory record_stream to_mkldnn to_padded map_ map2_ apply_ reinforce
 storage_ untyped volatile resize set_ module_load as_subclass new const_data grad_dtype output_nr name hash_tensor
 thread_safe to_dlpack deterministic_debug warn_always tf32 notes vitals AVG SUM Size PRIVATE USE_ TYPE_CHECKING
 classproperty Callable Literal Optional ParamSpec TypeVar Self TypedDict SupportsFloat NamedTuple cast overload

@@ -30,9 +30,11 @@ class Boundary:
     """A gate before and one after a module's call: their gradients are what its backward hooks are told."""
 
     def __init__(self, module: Any):
+        from .module import _for_all
+
         self.module = module
-        self.hooks = list((module._backward_hooks or {}).values())
-        self.pre_hooks = list((module._backward_pre_hooks or {}).values())
+        self.hooks = [*_for_all["backward"].values(), *(module._backward_hooks or {}).values()]
+        self.pre_hooks = [*_for_all["backward_pre"].values(), *(module._backward_pre_hooks or {}).values()]
         self.inputs = 0
         self.has_input = False
         self.grad_output: tuple = ()

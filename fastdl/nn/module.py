@@ -73,12 +73,14 @@ class Module(ModuleBase):
     # calling -----------------------------------------------------------------------------------------------------
 
     def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+        if Module._hooked and not any(_for_all.values()):
+            Module._hooked = False
         boundary = None
-        if self._backward_hooks or self._backward_pre_hooks:
+        if self._backward_hooks or self._backward_pre_hooks or _for_all["backward"] or _for_all["backward_pre"]:
             from .hooks import Boundary
 
             boundary = Boundary(self)
-        for hook, with_kwargs in list(self._forward_pre_hooks.values()):
+        for hook, with_kwargs in [*_for_all["forward_pre"].values(), *self._forward_pre_hooks.values()]:
             if with_kwargs:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
@@ -93,7 +95,7 @@ class Module(ModuleBase):
                     args = changed if isinstance(changed, tuple) else (changed,)
         if boundary is not None:
             args = boundary.enter(args)
-        hooks = list(self._forward_hooks.values())
+        hooks = [*_for_all["forward"].values(), *self._forward_hooks.values()]
         try:
             out = self.forward(*args, **kwargs)
         except Exception:
@@ -615,6 +617,39 @@ class Module(ModuleBase):
             return f"{self._get_name()}({extra})"
         lines += children
         return self._get_name() + ("(\n  " + "\n  ".join(lines) + "\n)" if lines else "()")
+
+
+# hooks on all modules, called before those of one
+_for_all: dict[str, OrderedDict] = {
+    kind: OrderedDict() for kind in ("forward", "forward_pre", "backward", "backward_pre")
+}
+
+
+def _add_for_all(kind: str, entry: Any) -> RemovableHandle:
+    Module._hooked = True  # from now on no call takes the short way
+    return RemovableHandle.add(_for_all[kind], entry)
+
+
+def register_module_forward_pre_hook(hook: Callable) -> RemovableHandle:
+    """Calls `hook(module, args)` before the forward of every module; what it returns replaces the arguments."""
+    return _add_for_all("forward_pre", (hook, False))
+
+
+def register_module_forward_hook(
+    hook: Callable, *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
+    """Calls `hook(module, args, output)` after the forward of every module; what it returns replaces the output."""
+    return _add_for_all("forward", (hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_pre_hook(hook: Callable) -> RemovableHandle:
+    """Calls `hook(module, grad_output)` when the gradients of a module's outputs are known, for every module."""
+    return _add_for_all("backward_pre", hook)
+
+
+def register_module_full_backward_hook(hook: Callable) -> RemovableHandle:
+    """Calls `hook(module, grad_input, grad_output)` when the gradients of the inputs are known, for every module."""
+    return _add_for_all("backward", hook)
 
 
 def _each(hooks: Mapping | None) -> list:
