@@ -244,7 +244,7 @@ MISTAKES = [
     (lambda: F.cross_entropy(ints(4, 10), ints(4)), TypeError,
      "[cross_entropy] input: expected float32 or float64 scores, got torch.int64"),
     (lambda: F.cross_entropy(zeros(4, 10), ints(4), reduction="avg"), ValueError,
-     "[cross_entropy] reduction: expected 'none', 'mean' or 'sum', got 'avg'"),
+     "[cross_entropy] avg is not a valid value for reduction: expected 'none', 'mean' or 'sum'"),
     (lambda: F.cross_entropy(zeros(4, 10), ints(4), label_smoothing=2), ValueError,
      "[cross_entropy] label_smoothing: expected a number in [0, 1], got 2.0"),
     (lambda: F.nll_loss(zeros(4, 10), tensor([1, 2, 11, 3])), IndexError,

@@ -77,15 +77,6 @@ from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from ..ops.window import fold, pad, unfold
 
-
-def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
-    """The `reduction` that the older arguments size_average and reduce stand for."""
-    warnings.warn("size_average and reduce args are deprecated, please use reduction instead", stacklevel=4)
-    if reduce is False:
-        return "none"
-    return "sum" if size_average is False else "mean"
-
-
 # activations -----------------------------------------------------------------------------------------------------
 
 

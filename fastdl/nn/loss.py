@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._tensor import Tensor
+from ..ops.reduction import reduction_of
 from . import functional as F
 from .linear import Linear
 from .module import Module
@@ -18,7 +19,7 @@ class _Loss(Module):
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
-            reduction = F.legacy_reduction(size_average, reduce)
+            reduction = reduction_of("loss", reduction, size_average, reduce)
         self.reduction = reduction
 
 

@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 
-from .._kernels cimport FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM
+from .._kernels cimport FDL_REDUCTION_NONE, FDL_REDUCTION_SUM
 from .._tensor cimport Tensor
 from .chain cimport Chain, run
 from .common cimport first_place, same_shape, shape_of
+from .loss cimport reduction_code
 
 from .chain import Chain as chain
 from .expression import abs, equal, exp, expm1, log, log1p, sigmoid, sign, softplus, tanh, where
@@ -185,19 +186,6 @@ cdef Chain LOGIT_POSITIVE = chain(LOGITS, lambda x, t, p: (1 - t) * x + (1 + (p 
 cdef Chain LOGIT_BOTH = chain(LOGITS, lambda x, t, w, p: w * ((1 - t) * x + (1 + (p - 1) * t) * softplus(-x)), 4)
 
 
-cdef int code(object reduction, object size_average, object reduce) except -1:
-    if size_average is not None or reduce is not None:
-        warnings.warn("size_average and reduce args are deprecated, please use reduction instead", stacklevel=2)
-        reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-    if reduction == "mean":
-        return FDL_REDUCTION_MEAN
-    if reduction == "sum":
-        return FDL_REDUCTION_SUM
-    if reduction == "none":
-        return FDL_REDUCTION_NONE
-    raise ValueError(f"{reduction} is not a valid value for reduction: expected 'none', 'mean' or 'sum'")
-
-
 cdef int warn_sizes(str op, Tensor input, Tensor target) except -1:
     if not same_shape(input.a, target.a):
         warnings.warn(f"[{op}] the target's shape {shape_of(target)} differs from the input's {shape_of(input)}: they are "
@@ -214,13 +202,13 @@ cdef int check_same(str op, Tensor input, Tensor target) except -1:
 def mse_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean"):
     """(input - target)^2, reduced: "mean", "sum" or "none"."""
     warn_sizes("mse_loss", input, target)
-    return run(MSE, code(reduction, size_average, reduce), input, target, None, None, 0, 0)
+    return run(MSE, reduction_code("mse_loss", reduction, size_average, reduce), input, target, None, None, 0, 0)
 
 
 def l1_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean"):
     """|input - target|, reduced."""
     warn_sizes("l1_loss", input, target)
-    return run(L1, code(reduction, size_average, reduce), input, target, None, None, 0, 0)
+    return run(L1, reduction_code("l1_loss", reduction, size_average, reduce), input, target, None, None, 0, 0)
 
 
 def huber_loss(Tensor input, Tensor target, reduction="mean", double delta=1.0):
@@ -228,7 +216,7 @@ def huber_loss(Tensor input, Tensor target, reduction="mean", double delta=1.0):
     if delta <= 0:
         raise ValueError(f"[huber_loss] delta: expected a positive number, got {delta:g}")
     warn_sizes("huber_loss", input, target)
-    return run(HUBER, code(reduction, None, None), input, target, None, None, delta, 0)
+    return run(HUBER, reduction_code("huber_loss", reduction, None, None), input, target, None, None, delta, 0)
 
 
 def smooth_l1_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean", double beta=1.0):
@@ -236,7 +224,8 @@ def smooth_l1_loss(Tensor input, Tensor target, size_average=None, reduce=None, 
     if beta < 0:
         raise ValueError(f"[smooth_l1_loss] beta: expected a number >= 0, got {beta:g}")
     warn_sizes("smooth_l1_loss", input, target)
-    return run(L1 if beta == 0 else SMOOTH_L1, code(reduction, size_average, reduce), input, target, None, None, beta, 0)
+    cdef int how = reduction_code("smooth_l1_loss", reduction, size_average, reduce)
+    return run(L1 if beta == 0 else SMOOTH_L1, how, input, target, None, None, beta, 0)
 
 
 def kl_div(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean", bint log_target=False):
@@ -251,13 +240,14 @@ def kl_div(Tensor input, Tensor target, size_average=None, reduce=None, reductio
     if reduction == "mean":
         warnings.warn("[kl_div] reduction='mean' divides by the number of elements, not by the batch size: 'batchmean' is "
                       "the mathematical definition", stacklevel=2)
-    return run(f, code(reduction, size_average, reduce), input, target, None, None, 0, 0)
+    return run(f, reduction_code("kl_div", reduction, size_average, reduce), input, target, None, None, 0, 0)
 
 
 def soft_margin_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-target * input)) for targets of 1 and -1, reduced."""
     warn_sizes("soft_margin_loss", input, target)
-    return run(SOFT_MARGIN, code(reduction, size_average, reduce), input, target, None, None, 0, 0)
+    cdef int how = reduction_code("soft_margin_loss", reduction, size_average, reduce)
+    return run(SOFT_MARGIN, how, input, target, None, None, 0, 0)
 
 
 def binary_cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_average=None, reduce=None,
@@ -269,8 +259,8 @@ def binary_cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_a
         RuntimeError: an element of `input` is outside [0, 1].
     """
     check_same("binary_cross_entropy", input, target)
-    loss = run(BCE if weight is None else BCE_WEIGHT, code(reduction, size_average, reduce), input, target, weight, None,
-               0, 0)
+    cdef int how = reduction_code("binary_cross_entropy", reduction, size_average, reduce)
+    loss = run(BCE if weight is None else BCE_WEIGHT, how, input, target, weight, None, 0, 0)
     if loss is None:
         x = input.a.astype(np.float64)
         at = first_place(~((x >= 0) & (x <= 1)))
@@ -289,7 +279,7 @@ def binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor weight=
     Raises:
         ValueError: the sizes differ.
     """
-    cdef int how = code(reduction, size_average, reduce)
+    cdef int how = reduction_code("binary_cross_entropy_with_logits", reduction, size_average, reduce)
     check_same("binary_cross_entropy_with_logits", input, target)
     if pos_weight is None:
         return run(LOGIT if weight is None else LOGIT_WEIGHT, how, input, target, weight, None, 0, 0)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._tensor import Tensor, from_numpy, register_method
+from .._types import int64
 from ..autograd import no_grad
 from .creation import full, ones, zeros
 from .elementwise import eq, logical_and, maximum, minimum, where
@@ -56,9 +57,9 @@ def _check_range(op: str, index: Tensor, low: int, high: int, dim: int) -> np.nd
     numbers = index.numpy()
     if numbers.dtype.kind not in "iu":
         raise IndexError(f"[{op}] index: expected integers, got {index.dtype}")
-    wrong = np.argwhere((numbers < low) | (numbers >= high))
-    if len(wrong):
-        at = wrong[0].tolist()
+    wrong = (numbers < low) | (numbers >= high)
+    if wrong.any():
+        at = np.argwhere(wrong)[0].tolist()
         raise IndexError(f"[{op}] index{at or ''} = {numbers[tuple(at)]} is outside [{low}, {high}) of dimension {dim}")
     return numbers
 
@@ -71,17 +72,20 @@ def _entries(op: str, input: Tensor, dim: int, index: Tensor, negative: bool = F
     x = input if input.ndim else input.reshape(1)
     size = x.shape[at]
     _check_range(op, index, -size if negative else 0, size, dim)
-    return x, at, (*(slice(None),) * at, index.reshape(-1).long())
+    if index.ndim != 1 or index.dtype is not int64:
+        index = index.reshape(-1).long()
+    return x, at, (*(slice(None),) * at, index)
 
 
 def _source(op: str, x: Tensor, at: int, count: int, source: Tensor) -> Tensor:
     """`source` if it has x's shape, with `count` entries along `at`."""
-    wanted = (*x.shape[:at], count, *x.shape[at + 1 :])
-    if tuple(source.shape) != wanted and not (source.ndim == 0 and wanted == (1,)):
-        raise RuntimeError(f"[{op}] source: expected shape {wanted}, got {tuple(source.shape)}")
+    shape, given = tuple(x.shape), tuple(source.shape)
+    wanted = (*shape[:at], count, *shape[at + 1 :])
+    if given != wanted and not (given == () and wanted == (1,)):
+        raise RuntimeError(f"[{op}] source: expected shape {wanted}, got {given}")
     if source.dtype != x.dtype:
         raise RuntimeError(f"[{op}] source: expected {x.dtype} as the tensor, got {source.dtype}")
-    return source.reshape(wanted)
+    return source if given == wanted else source.reshape(wanted)
 
 
 def index_add_(self: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:

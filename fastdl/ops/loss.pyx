@@ -5,9 +5,9 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
 
-import warnings
-
 import numpy as np
+
+from .reduction import reduction_of
 
 from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM, Scratch, fdl_table, scratch)
 from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half,
@@ -24,15 +24,14 @@ cdef enum:
 
 cdef int reduction_code(str op, object reduction, object size_average, object reduce) except -1:
     if size_average is not None or reduce is not None:
-        reduction = "none" if reduce is not None and not reduce else "sum" if size_average is not None and not size_average else "mean"
-        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", stacklevel=2)
+        reduction = reduction_of(op, reduction, size_average, reduce)
     if reduction == "mean":
         return FDL_REDUCTION_MEAN
     if reduction == "none":
         return FDL_REDUCTION_NONE
     if reduction == "sum":
         return FDL_REDUCTION_SUM
-    raise ValueError(f"[{op}] reduction: expected 'none', 'mean' or 'sum', got {reduction!r}")
+    reduction_of(op, reduction)  # raises
 
 
 cdef tuple target_shape(str op, tuple shape, tuple target):

@@ -6,7 +6,6 @@ All take `reduction` "mean", "sum" or "none" and the older size_average and redu
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -16,21 +15,14 @@ from .distance import pairwise_distance
 from .elementwise import eq, exp, log, minimum, ne, softplus, sqrt, where
 from .indexing import gather
 from .reduce import mean, sum
+from .reduction import reduction_of
 
 Flag = bool | None
 
 
 def _reduced(loss: Tensor, reduction: str, size_average: Flag = None, reduce: Flag = None) -> Tensor:
-    if size_average is not None or reduce is not None:
-        warnings.warn("size_average and reduce args are deprecated, please use reduction instead", stacklevel=3)
-        reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-    if reduction == "mean":
-        return mean(loss)
-    if reduction == "sum":
-        return sum(loss)
-    if reduction == "none":
-        return loss
-    raise ValueError(f"{reduction} is not a valid value for reduction: expected 'none', 'mean' or 'sum'")
+    reduction = reduction_of("loss", reduction, size_average, reduce)
+    return mean(loss) if reduction == "mean" else sum(loss) if reduction == "sum" else loss
 
 
 def margin_ranking_loss(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..ops import optim as ops
-from .optimizer import Optimizer, check_differentiable, check_option
+from .optimizer import Optimizer, check_differentiable
 
 
 class Adam(Optimizer):
@@ -29,6 +29,7 @@ class Adam(Optimizer):
     Source: torch.optim.Adam; Kingma and Ba, arXiv:1412.6980; amsgrad: Reddi et al., arXiv:1904.09237.
     """
 
+    _nonnegative = ("lr", "eps", "weight_decay")
     _required_buffers = ("exp_avg", "exp_avg_sq")
     _optional_buffers = ("max_exp_avg_sq",)
 
@@ -61,13 +62,6 @@ class Adam(Optimizer):
                 decoupled_weight_decay=decoupled_weight_decay,
             ),
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        name = type(self).__name__
-        for option in ("lr", "eps", "weight_decay"):
-            check_option(name, option, group[option])
-        for i, beta in enumerate(group["betas"]):
-            check_option(name, f"beta at index {i}", beta, below=1.0)
 
     def _update(self, group: dict[str, Any], grad_scale: float) -> None:
         beta1, beta2 = group["betas"]

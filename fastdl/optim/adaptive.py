@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..ops import optim as ops
-from .optimizer import Optimizer, check_differentiable, check_option
+from .optimizer import Optimizer, check_differentiable
 
 
 class Adagrad(Optimizer):
@@ -26,6 +26,7 @@ class Adagrad(Optimizer):
     Source: torch.optim.Adagrad; Duchi et al., JMLR 12 (2011).
     """
 
+    _nonnegative = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
     _required_buffers = ("sum",)
 
     def __init__(
@@ -54,10 +55,6 @@ class Adagrad(Optimizer):
                 maximize=maximize,
             ),
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
-            check_option("Adagrad", option, group[option])
 
     def _update(self, group: dict[str, Any], grad_scale: float) -> None:
         ops.adagrad_step(
@@ -91,6 +88,7 @@ class RMSprop(Optimizer):
     Source: torch.optim.RMSprop; Tieleman and Hinton, lecture 6.5 (2012); centered: Graves, arXiv:1308.0850.
     """
 
+    _nonnegative = ("lr", "alpha", "eps", "weight_decay", "momentum")
     _required_buffers = ("square_avg",)
     _optional_buffers = ("momentum_buffer", "grad_avg")
 
@@ -121,10 +119,6 @@ class RMSprop(Optimizer):
                 maximize=maximize,
             ),
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "alpha", "eps", "weight_decay", "momentum"):
-            check_option("RMSprop", option, group[option])
 
     def _update(self, group: dict[str, Any], grad_scale: float) -> None:
         ops.rmsprop_step(
@@ -157,6 +151,7 @@ class Adadelta(Optimizer):
     Source: torch.optim.Adadelta; Zeiler, arXiv:1212.5701.
     """
 
+    _nonnegative = ("lr", "eps", "weight_decay")
     _required_buffers = ("square_avg", "acc_delta")
 
     def __init__(
@@ -176,8 +171,7 @@ class Adadelta(Optimizer):
         super().__init__(params, dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize))
 
     def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "eps", "weight_decay"):
-            check_option("Adadelta", option, group[option])
+        super()._check(group)
         if not 0 <= group["rho"] <= 1:
             raise ValueError(f"[Adadelta] rho: expected a number in [0, 1], got {group['rho']}")
 

@@ -10,7 +10,7 @@ from .._tensor import Tensor
 from ..autograd import no_grad
 from ..ops.creation import full_like, zeros_like
 from ..ops.elementwise import maximum, where
-from .optimizer import Optimizer, check_differentiable, check_option
+from .optimizer import Optimizer, check_differentiable
 
 
 class _Composed(Optimizer):
@@ -45,17 +45,11 @@ class _Composed(Optimizer):
 class _TwoAverages(_Composed):
     """Running averages of the gradient and of its square, and the options that all such optimizers have."""
 
+    _nonnegative: tuple[str, ...] = ("lr", "eps", "weight_decay")
     _required_buffers: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
 
     def _start(self, group: dict[str, Any], p: Tensor) -> dict[str, Any]:
         return {name: zeros_like(p) for name in self._required_buffers}
-
-    def _check(self, group: dict[str, Any]) -> None:
-        name = type(self).__name__
-        for option in ("lr", "eps", "weight_decay", "momentum_decay"):
-            check_option(name, option, group.get(option, 0.0))
-        for i, beta in enumerate(group["betas"]):
-            check_option(name, f"beta at index {i}", beta, below=1.0)
 
     def _averages(self, group: dict[str, Any], state: dict[str, Any], g: Tensor) -> tuple[Tensor, Tensor]:
         beta1, beta2 = group["betas"]
@@ -115,6 +109,8 @@ class NAdam(_TwoAverages):
         ValueError: an option out of range.
     Source: torch.optim.NAdam; Dozat, ICLR workshop 2016.
     """
+
+    _nonnegative = ("lr", "eps", "weight_decay", "momentum_decay")
 
     def __init__(
         self,
@@ -229,6 +225,7 @@ class ASGD(_Composed):
     Source: torch.optim.ASGD; Polyak and Juditsky, SIAM J. Control Optim. 30 (1992).
     """
 
+    _nonnegative = ("lr", "weight_decay")
     _required_buffers = ("ax",)
 
     def __init__(
@@ -248,10 +245,6 @@ class ASGD(_Composed):
         super().__init__(
             params, dict(lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay, maximize=maximize)
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "weight_decay"):
-            check_option("ASGD", option, group[option])
 
     def _start(self, group: dict[str, Any], p: Tensor) -> dict[str, Any]:
         return {"eta": group["lr"], "mu": 1.0, "ax": zeros_like(p)}
@@ -282,6 +275,7 @@ class Rprop(_Composed):
     Source: torch.optim.Rprop; Riedmiller and Braun, ICNN 1993.
     """
 
+    _nonnegative = ("lr",)
     _required_buffers = ("prev", "step_size")
 
     def __init__(
@@ -300,7 +294,7 @@ class Rprop(_Composed):
         super().__init__(params, dict(lr=lr, etas=etas, step_sizes=step_sizes, maximize=maximize, weight_decay=0))
 
     def _check(self, group: dict[str, Any]) -> None:
-        check_option("Rprop", "lr", group["lr"])
+        super()._check(group)
         if not 0 < group["etas"][0] < 1 < group["etas"][1]:
             raise ValueError(f"[Rprop] etas: expected one in (0, 1) and one above 1, got {group['etas']}")
 

@@ -28,6 +28,7 @@ class Optimizer:
     """
 
     # tensors of each parameter's state with the parameter's shape: those that every state has, and those it may have
+    _nonnegative: tuple[str, ...] = ()  # options that are numbers >= 0
     _stepped = False  # schedulers warn of an order that skips the first rate
     _required_buffers: tuple[str, ...] = ()
     _optional_buffers: tuple[str, ...] = ()
@@ -94,6 +95,11 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raises ValueError if an option of the group makes no sense."""
+        name = type(self).__name__
+        for option in self._nonnegative:
+            check_option(name, option, group[option])
+        for i, beta in enumerate(group.get("betas", ())):
+            check_option(name, f"beta at index {i}", beta, below=1.0)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or with `set_to_none=False` sets them to zero."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..ops import optim as ops
-from .optimizer import Optimizer, check_differentiable, check_option
+from .optimizer import Optimizer, check_differentiable
 
 
 class SGD(Optimizer):
@@ -25,6 +25,7 @@ class SGD(Optimizer):
     Source: torch.optim.SGD.
     """
 
+    _nonnegative = ("lr", "momentum", "weight_decay")
     _optional_buffers = ("momentum_buffer",)
 
     def __init__(
@@ -55,8 +56,7 @@ class SGD(Optimizer):
         )
 
     def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "momentum", "weight_decay"):
-            check_option("SGD", option, group[option])
+        super()._check(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("[SGD] Nesterov momentum requires a momentum and zero dampening")
 

@@ -273,7 +273,7 @@ ERRORS = [
         "cross_entropy reduction",
         lambda: cross_entropy(X, T, reduction="avg"),
         ValueError,
-        "'none', 'mean' or 'sum', got 'avg'",
+        r"\[cross_entropy\] avg is not a valid value for reduction",
     ),
     Error(
         "cross_entropy smoothing range",

@@ -201,7 +201,7 @@ def test_unknown_reduction_and_other_arguments():
 
 
 def test_older_reduction_arguments():
-    with pytest.warns(UserWarning, match="use reduction instead"):
+    with pytest.warns(UserWarning, match="use reduction='sum' instead"):
         assert nn.MSELoss(size_average=False).reduction == "sum"
     with pytest.warns(UserWarning):
         assert nn.CrossEntropyLoss(reduce=False).reduction == "none"
