@@ -41,8 +41,8 @@ C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-c
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0",
            *NO_UNWIND]
 # Modules that are called once in a while are compiled for size: a fifth smaller, a call 5 to 25 % slower.
-SMALL = ("_cyutility", "additive_attention", "chain", "conv", "creation", "fused", "linear_loss", "loss", "optim", "pool",
-         "random", "window")
+SMALL = ("_cyutility", "additive_attention", "chain", "conv", "creation", "embedding", "fused", "linear_loss", "loss",
+         "optim", "pool", "random", "window")
 CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0",
                 *NO_UNWIND]
 # no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler. Segments need no pages of their own.

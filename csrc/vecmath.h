@@ -5,16 +5,16 @@
  *   v_exp             1; 1        inf from 88.73 (709.79) on, through the denormals to 0
  *   v_expm1           1.6; 2.2    -0 stays -0, as in the other odd ones
  *   v_log, v_log1p    1.5; 1.6    log(0) = -inf, log(negative) = NaN; denormal arguments count fully
- *   v_tanh            2.2; 2.4
+ *   v_tanh            2.4; 2.4
  *   v_sigmoid         2.3; 2.3    relative, also down to the denormals for x << 0
- *   v_erf             1.3; 1.3
+ *   v_erf             1.4; 1.4
  *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
  *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute, 0 below -11.6 (-36.1)
  *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense, 0 where the sigmoid would be denormal; _grad:
  *                     3e-7; 6e-16 absolute
  *   v_pow             1.1; 1.1    special cases as C99's; without FMA the error grows with |y log x|, to 2e-5
  *
- * tests/test_vecmath.py holds the bounds. NaN in gives NaN out: clamps are comparisons that are false for NaN.
+ * tests/test_vecmath.py holds the bounds, tests/csrc/every_float.c those of float for every argument. NaN in gives NaN out: clamps are comparisons that are false for NaN.
  * The polynomials are our own, made by vecmath_fit.py: interpolation at Chebyshev nodes in 60-digit arithmetic,
  * coefficients rounded to the type, lowest power first. What each table fits stands at its use. */
 #ifndef FDL_VECMATH_H

@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -178,7 +179,7 @@ class Call:
 
     def index(self):
         rng = self.rng
-        one = lambda: rng.choice([  # noqa: E731
+        one = lambda: rng.choice([
             lambda: self.dim(), lambda: slice(rng.choice([None, self.int()]), rng.choice([None, self.int()]),
                                               rng.choice([None, 1, 2, 3, self.int()])),
             lambda: None, lambda: Ellipsis, lambda: self.tensor(True), lambda: [0, self.dim()], lambda: True,
@@ -321,12 +322,13 @@ class Call:
                 break
         return args, kwargs
 
-    OVERLOADED = {  # what functions with a signature of `*args` take
+    OVERLOADED: ClassVar[dict] = {  # what functions with a signature of `*args` take
         "sum": ["dim", "keepdim"], "mean": ["dim", "keepdim"], "max": ["dim", "keepdim"], "min": ["dim", "keepdim"],
         "prod": ["dim", "keepdim"], "std": ["dim", "correction", "keepdim"], "var": ["dim", "correction", "keepdim"],
         "transpose": ["dim", "dim"], "movedim": ["dim", "dim"], "to": ["dtype"], "type": ["dtype"], "where": ["mask", "other", "other"],
         "permute": ["dim", "dim", "dim"], "squeeze": ["dim"], "flip": ["dim", "dim"], "any": ["dim"], "all": ["dim"],
         "scatter": ["dim", "index", "src"], "scatter_": ["dim", "index", "src"], "split": ["k"], "roll": ["k", "dim"],
+        **{key: ["input_size", "hidden_size", "num_layers", "bias", "batch_first"] for key in ("RNN", "GRU", "LSTM")},
         "arange": ["n", "n", "n"], "full": ["size", "value"], "normal": ["tensor", "tensor"], "randint": ["n", "n", "size"],
     }  # fmt: skip
 
@@ -393,7 +395,7 @@ class Call:
     def fitting_arguments(self) -> list | None:
         """Arguments that agree with each other, for functions whose arguments have different shapes."""
         a, b, c, d = (min(n, 6) for n in self.sizes)
-        x = lambda *shape: self.tensor(shape=list(shape))  # noqa: E731
+        x = lambda *shape: self.tensor(shape=list(shape))
         name = self.name
         if name in ("embedding", "embedding_bag"):
             return [self.ids(a, b, below=c), x(c, d)]

@@ -26,6 +26,14 @@ def test_the_installed_size_is_small():
     assert size <= INSTALLED_MB * 1e6, f"{size / 1e6:.1f} MB"
 
 
+@pytest.mark.skipif(SANITIZED, reason="another runtime")
+def test_compiled_modules_name_no_folder_of_the_build_and_no_openmp():
+    for path in PACKAGE.rglob("*.so"):
+        data = path.read_bytes()
+        for text in (str(ROOT).encode(), b"libgomp", b"libomp.", b"libiomp"):
+            assert text not in data, f"{path.name}: {text!r}"
+
+
 def import_ms(module: str) -> float:
     """Milliseconds that a new interpreter takes to import a module on top of NumPy, with compiled bytecode."""
     code = f"import time, numpy\nbegin = time.perf_counter()\nimport {module}\nprint(time.perf_counter() - begin)"

@@ -185,6 +185,8 @@ cdef Tensor take_dim(Tensor x, int at, Tensor ids, str title):
     cdef tuple shape = shape_of(x)
     cdef int i
     cdef object where = None
+    if cnp.PyArray_TYPE(ids.a) != cnp.NPY_INT64:
+        raise TypeError(f"expected whole numbers, got {ids.a.dtype}")
     for i in range(at):
         outer *= cnp.PyArray_DIMS(x.a)[i]
     if not cnp.PyArray_IS_C_CONTIGUOUS(x.a):

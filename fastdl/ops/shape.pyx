@@ -614,7 +614,7 @@ def roll(Tensor input, shifts, dims=None):
     for s, d in zip((shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims):
         at = proper_dim("roll", d, cnp.PyArray_NDIM(input.a))
         n = cnp.PyArray_DIMS(input.a)[at]
-        out = take_dim(out, at, wrap((np.arange(n) - s) % max(n, 1)), "RollBackward0")
+        out = take_dim(out, at, wrap((np.arange(n) - s % max(n, 1)) % max(n, 1)), "RollBackward0")
     return out
 
 
