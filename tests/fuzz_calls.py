@@ -126,7 +126,7 @@ class Call:
         elif (shape := list(self.shape)) and rng.random() < 0.15:
             shape[rng.randrange(len(shape))] = rng.choice([1, *self.sizes])
         if rng.random() < 0.01 and shape is not None:
-            shape = [0, *(rng.choice([1, 2**20, 2**40, 2**62]) for _ in range(rng.randint(0, 2)))]
+            shape = [0, *(rng.choice([1, 2**40, 2**62]) for _ in range(rng.randint(0, 2)))]
             rng.shuffle(shape)
         dtype = self.type if integer is None else rng.choice([fastdl.int64] * 30 + TYPES) if integer else self.type
         count = 1
