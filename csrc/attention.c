@@ -14,6 +14,7 @@
  * strip of a few query rows stays in L1 between the products and the softmax. Backward, a unit of work walks the
  * blocks (keys, queries) of a head and of the query heads that share it: five products for each, P and dS in L2. Where
  * there are few heads the keys are cut into chunks, each a unit with its own dq; these are added up at the end.
+ * Heads of up to LANES queries, keys and numbers go as a whole, the same operations in the same order.
  *
  * Masks: a masked score is -inf whatever K holds, but 0 * NaN = NaN, so NaN and inf among masked keys, values or upstream
  * gradients would still leak through the products. They show as NaN in the result of a unit, which is then done again,
@@ -105,6 +106,16 @@ static void careful_product(real *c, int64_t ldc, rows a, const vectors *b, int6
 
 /* Packing -------------------------------------------------------------------------------------------------------- */
 
+/* to[p][i] = from[i][p] * factor, for VL columns, of which `count` exist, and `depth` rows, up to VL or VL / 2 */
+INLINE void transpose_block(real *to, int64_t width, const real *from, int64_t ld, int count, int depth, vf factor,
+                            const int half) {
+    vf t[VL];
+    UNROLL for (int i = 0; i < VL; i++) t[i] = v_load_n(from + i * ld, i < count ? depth : 0) * factor;
+    v_transpose(t);
+    UNROLL for (int i = 0; i < VL; i++)
+        if (i < (half ? VL / 2 : VL) && i < depth) v_store(to + i * width, t[i]);
+}
+
 /* x[n][k] * scale as the vector side [k][n], n padded with zeros to whole LANES */
 static vectors pack_transposed(real *out, const real *x, int64_t ld, int64_t n, int64_t k, real scale) {
     int64_t columns = whole_lanes(n);
@@ -116,14 +127,16 @@ static vectors pack_transposed(real *out, const real *x, int64_t ld, int64_t n, 
         int count = clamp_width(n - j);
         for (int64_t p = 0; p < k; p += VL) {
             int depth = clamp_width(k - p);
-            vf t[VL];
-            if (count == VL && depth == VL)
+            if (depth <= VL / 2) {
+                transpose_block(to + p * width, width, from + p, ld, count, depth, factor, 1);
+            } else if (count < VL || depth < VL) {
+                transpose_block(to + p * width, width, from + p, ld, count, depth, factor, 0);
+            } else {
+                vf t[VL];
                 UNROLL for (int i = 0; i < VL; i++) t[i] = v_load(from + i * ld + p) * factor;
-            else
-                UNROLL for (int i = 0; i < VL; i++) t[i] = i < count ? v_load_n(from + i * ld + p, depth) * factor : v_zero();
-            v_transpose(t);
-            UNROLL for (int i = 0; i < VL; i++)
-                if (i < depth) v_store(to + (p + i) * width, t[i]);
+                v_transpose(t);
+                UNROLL for (int i = 0; i < VL; i++) v_store(to + (p + i) * width, t[i]);
+            }
         }
     }
     return (vectors){out, 0, k, columns};
@@ -143,6 +156,35 @@ static vectors pack_rows(real *out, const real *x, int64_t ld, int64_t k, int64_
     return (vectors){out, 0, k, columns};
 }
 
+/* of a head whose sizes are all up to LANES */
+typedef real square[LANES * LANES] __attribute__((aligned(VB)));
+
+/* x[k][n] as the vector side, in rows of LANES */
+INLINE vectors widen(real *out, const real *x, int64_t ld, int64_t k, int64_t n) {
+    for (int64_t j = 0; j < n; j += VL) {
+        int width = clamp_width(n - j);
+        for (int64_t p = 0; p < k; p++) v_store(out + p * LANES + j, v_load_n(x + p * ld + j, width));
+    }
+    return (vectors){out, LANES, k, padded(n)};
+}
+
+/* NaN and inf leave bits in `bad` beside the sign */
+INLINE vi note_bad(vi bad, vf x) { return bad | (vi)(x * v_zero()); }
+INLINE int is_bad(vi bad) { return v_any(bad & ~(vi)v_set1((real)-0.0)); }
+
+/* out[k][n] = x, which stands in rows of LANES */
+INLINE vi narrow(real *out, int64_t ld, const real *x, int64_t k, int64_t n, vi bad) {
+    for (int64_t j = 0; j < n; j += VL) {
+        int width = clamp_width(n - j);
+        for (int64_t p = 0; p < k; p++) {
+            vf y = v_load(x + p * LANES + j);
+            bad = note_bad(bad, y);
+            v_store_n(out + p * ld + j, y, width);
+        }
+    }
+    return bad;
+}
+
 /* Rows [n * part, n * (part + 1)) / parts of x[n][columns] into L2: of the head that comes next, a share during each strip of
  * this one. Rows lie apart, so the hardware does not see them coming. */
 static void fetch_rows(const real *x, int64_t step, int64_t n, int64_t columns, int64_t part, int64_t parts) {
@@ -159,7 +201,7 @@ typedef struct plan {
     int64_t chunks;                  /* backward: of the keys of a head */
     int64_t scratch;                 /* elements per thread */
     real *buffer, *partial;          /* partial: [chunks - 1][B,H,Tq,D] dq of the chunks after the first */
-    int may_mask, fetch;             /* fetch: the next head's rows ahead */
+    int may_mask, is_short, fetch;   /* fetch: the next head's rows ahead */
 } plan;
 
 static void plan_forward(plan *p, const fdl_attention_args *x) {
@@ -177,7 +219,8 @@ static void plan_backward(plan *p, const fdl_attention_args *x) {
     *p = (plan){.x = x, .chunks = 1};
     if (heads < MIN_UNITS) p->chunks = max_i64(1, min_i64(ceil_div(MIN_UNITS, heads), x->tk / CHUNK_KEYS));
     int64_t block = min_i64(x->tq, QUERIES_BWD) * (keys + LANES);
-    p->scratch = whole_lanes(keys * (x->d + padded(x->d) + x->e + 1) + 2 * block + x->tq * (padded(x->d) + padded(x->e) + 1));
+    p->scratch = whole_lanes(keys * (x->d + padded(x->d) + x->e + 1) + 2 * block + x->tq * (padded(x->d) + padded(x->e))
+                             + padded(x->tq));
 }
 
 INLINE int is_empty(const fdl_attention_args *x) { return x->b <= 0 || x->h <= 0 || x->hk <= 0; }
@@ -202,12 +245,13 @@ static void start(plan *p, const fdl_attention_args *x) {
     p->buffer = x->scratch;
     p->partial = p->buffer + fdl_num_threads() * p->scratch;
     p->may_mask = x->causal || x->keep || x->add;
+    p->is_short = max_i64(max_i64(x->tq, x->tk), max_i64(x->d, x->e)) <= LANES;
     int64_t bytes = (x->tq + x->tk) * (x->d + x->e) * (int64_t)sizeof(real);
     p->fetch = bytes > FETCH_MIN_BYTES && bytes < FETCH_MAX_BYTES;
     if (x->dropout > 0) p->drop = make_dropping(x->tk, x->dropout, x->seed, x->stream);
 }
 
-static head_mask mask_of(const fdl_attention_args *x, int64_t b, int64_t h) {
+INLINE head_mask mask_of(const fdl_attention_args *x, int64_t b, int64_t h) {
     int64_t offset = b * x->mask_step[0] + h * x->mask_step[1];
     return (head_mask){x->keep ? x->keep + offset : 0, x->add ? x->add + offset : 0, x->mask_step[2], x->mask_step[3]};
 }
@@ -240,7 +284,8 @@ INLINE void softmax_short_strip(const plan *p, real *s, int64_t n, int64_t row, 
         int count = clamp_width(n - i);
         for (int r = 0; r < count; r++) {
             limits[r] = x->causal ? min_i64(limit, query + i + r + 1) : limit;
-            if (mask->keep || mask->add) adds[r] = mask_row(mask, query + i + r, 0, limit, buffer + r * LANES);
+            if (mask->keep || mask->add)
+                adds[r] = r && !mask->row ? adds[0] : mask_row(mask, query + i + r, 0, limit, buffer + r * LANES);
         }
         if (mark) softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 1);
         else softmax_short(s + i * LANES, adds, limits, count, top + i, sum + i, 0);
@@ -281,30 +326,30 @@ INLINE void softmax_strip(const plan *p, real *s, int64_t ld, int64_t n, int64_t
     }
 }
 
-/* out /= sum, lse = top + log(sum); returns whether a result is NaN or inf */
-static int finish_rows(const fdl_attention_args *x, real *out, real *lse, const real *top, const real *sum, int64_t n) {
-    vf bad = v_zero();
+/* out = y / sum, y[n][ld], lse = top + log(sum); returns whether a result is NaN or inf */
+static int finish_rows(const fdl_attention_args *x, real *out, const real *y, int64_t ld, real *lse, const real *top,
+                       const real *sum, int64_t n) {
+    vi bad = {0};
     for (int64_t i = 0; i < n; i += VL) {
         int count = clamp_width(n - i);
-        vf total = v_load_n(sum + i, count), inverse = v_sel(total == v_zero(), total, v_set1(1) / total);
+        vf total = v_load_n(sum + i, count);
+        real factors[VL] __attribute__((aligned(VB)));
+        v_store(factors, v_sel(total == v_zero(), total, v_set1(1) / total));
         if (lse) {
             vf log_sum = v_sel(total == v_zero(), v_set1(INFINITY), v_load_n(top + i, count) + v_log(total));
             v_store_n(lse + i, log_sum, count);
         }
         for (int r = 0; r < count; r++) {
-            real *o = out + (i + r) * x->out_step[2];
-            vf factor = v_set1(inverse[r]);
+            vf factor = v_set1(factors[r]);
             for (int64_t j = 0; j < x->e; j += VL) {
                 int width = clamp_width(x->e - j);
-                vf y = v_load_n(o + j, width) * factor;
-                bad = v_fma(y, v_zero(), bad);
-                v_store_n(o + j, y, width);
+                vf z = v_load_n(y + (i + r) * ld + j, width) * factor;
+                bad = note_bad(bad, z);
+                v_store_n(out + (i + r) * x->out_step[2] + j, z, width);
             }
         }
     }
-    for (int i = 0; i < VL; i++)
-        if (bad[i] != 0) return 1;
-    return 0;
+    return is_bad(bad);
 }
 
 static void clear_rows(real *x, int64_t step, int64_t n, int64_t columns) {
@@ -337,7 +382,7 @@ static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h
     int64_t hk = h / (x->h / x->hk), n = end - begin, row = (b * x->h + h) * x->tq + begin;
     int64_t block = max_i64(LANES, min_i64(whole_lanes(x->tk), KEYS_FWD));
     real *k_packed = scratch, *v_packed = k_packed + block * x->d, *buffer = v_packed + block * padded(x->e);
-    real *s = buffer + max_i64(block, VL * LANES), top[UNIT_ROWS_LONG], sum[UNIT_ROWS_LONG];
+    real *s = buffer + max_i64(block, VL * LANES), top[UNIT_ROWS_LONG + VL], sum[UNIT_ROWS_LONG + VL];
     const real *q = x->q + place_of(x, x->q_step, b, h) + begin * x->q_step[2];
     const real *k = x->k + place_of(x, x->k_step, b, hk), *v = x->v + place_of(x, x->v_step, b, hk);
     real *out = x->out + place_of(x, x->out_step, b, h) + begin * x->out_step[2];
@@ -374,7 +419,24 @@ static int forward_rows(const plan *p, packed_head *packed, int64_t b, int64_t h
                                                   count, x->e, limit, first > 0);
         }
     }
-    return finish_rows(x, out, x->lse ? x->lse + row : 0, top, sum, n);
+    return finish_rows(x, out, out, x->out_step[2], x->lse ? x->lse + row : 0, top, sum, n);
+}
+
+/* The same for a whole short head. Everything stands in rows of LANES, padded with zeros: a load soon after a masked store
+ * of the same place would wait until that has reached the cache. */
+static int forward_short(const plan *p, int64_t b, int64_t h) {
+    const fdl_attention_args *x = p->x;
+    square k_packed, v_rows, s, y, buffer;
+    real top[LANES], sum[LANES];
+    int64_t hk = h / (x->h / x->hk), n = queries_of(x, b), row = (b * x->h + h) * x->tq;
+    head_mask mask = mask_of(x, b, h);
+    int64_t keys = keys_of(x, b, &mask);
+    vectors k = pack_transposed(k_packed, x->k + place_of(x, x->k_step, b, hk), x->k_step[2], keys, x->d, (real)x->scale);
+    vectors v = widen(v_rows, x->v + place_of(x, x->v_step, b, hk), x->v_step[2], keys, x->e);
+    product(s, LANES, (rows){x->q + place_of(x, x->q_step, b, h), x->q_step[2], 1}, &k, 0, n, LANES, x->d, 0);
+    softmax_short_strip(p, s, n, row, 0, keys, &mask, buffer, top, sum, 0);
+    product(y, LANES, (rows){s, LANES, 1}, &v, 0, n, v.columns, keys, 0);
+    return finish_rows(x, x->out + place_of(x, x->out_step, b, h), y, LANES, x->lse ? x->lse + row : 0, top, sum, n);
 }
 
 static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -386,7 +448,8 @@ static void forward_task(void *ctx, int64_t begin, int64_t end, int thread) {
         int64_t last = min_i64(first + p->unit_rows, queries_of(x, b));
         if (first >= last) continue; /* of an entry shorter than the longest */
         real *scratch = p->buffer + thread * p->scratch;
-        if (forward_rows(p, &packed, b, h, first, last, scratch, 0) && p->may_mask)
+        int bad = p->is_short ? forward_short(p, b, h) : forward_rows(p, &packed, b, h, first, last, scratch, 0);
+        if (bad && p->may_mask)
             forward_rows(p, &packed, b, h, first, last, scratch, 1);
     }
 }
@@ -444,6 +507,7 @@ static void row_products(const fdl_attention_args *x, const query_head *g, real 
     for (int64_t i = 0; i < x->tq; i += VL) {
         int n = clamp_width(x->tq - i);
         vf each[VL];
+        UNROLL for (int r = 0; r < VL; r++) each[r] = v_zero();
         for (int r = 0; r < n; r++) {
             const real *a = g->dout + (i + r) * x->dout_step[2], *b = g->out + (i + r) * x->out_step[2];
             vf sum[NV] = {0};
@@ -454,8 +518,7 @@ static void row_products(const fdl_attention_args *x, const query_head *g, real 
                 }
             each[r] = joined(sum);
         }
-        for (int r = n; r < VL; r++) each[r] = v_zero();
-        v_store_n(delta + i, v_hsum_each(each), n);
+        v_store(delta + i, v_hsum_each(each));
     }
 }
 
@@ -476,6 +539,33 @@ static void fetch_next_bwd(const plan *p, const query_head *g, int64_t query) {
     fetch_rows(x->dv + offset_of(x->dv_step, b, hk), x->dv_step[2], x->tk, x->e, part, parts);
 }
 
+/* softmax_grad_row for n rows of a strip, from query `from` on. inside 1: rows of LANES, calculated inline; 2: and without
+ * mask, dropout and dmask */
+INLINE void grad_strip(const row_grad *strip, const fdl_attention_args *x, const workspace *w, const query_head *g, real *s,
+                       real *ds, int64_t n, int64_t from, int64_t limit, const int inside, int careful) {
+    row_grad r = *strip;
+    if (inside == 2) r.drop = 0;
+    for (int64_t j = 0; j < n; j++) {
+        r.p = s + j * w->ld, r.ds = ds + j * w->ld;
+        r.row = g->row + from + j;
+        r.limit = x->causal ? min_i64(limit, from + j + 1 - r.first) : limit;
+        r.lse = g->lse[from + j], r.delta = w->delta[from + j];
+        if (inside < 2) {
+            if ((g->mask.keep || g->mask.add) && (j == 0 || g->mask.row))
+                r.add = mask_row(&g->mask, from + j, r.first, limit, w->buffer);
+            r.dmask = g->dmask ? g->dmask + (from + j) * x->tk + r.first : 0;
+        }
+        if (inside) softmax_grad_lanes(&r);
+        else (careful ? softmax_grad_row_marked : softmax_grad_row)(&r);
+    }
+}
+
+static void grad_lanes(const row_grad *r, const fdl_attention_args *x, const workspace *w, const query_head *g, real *s,
+                       real *ds, int64_t n, int64_t from, int64_t limit) {
+    if (r->drop || g->mask.keep || g->mask.add || g->dmask) grad_strip(r, x, w, g, s, ds, n, from, limit, 1, 0);
+    else grad_strip(r, x, w, g, s, ds, n, from, limit, 2, 0);
+}
+
 /* Queries [query, query + count) and keys [first, first + keys): P and dS into w->p and w->ds, dq written or added to. */
 static void block_rows(const plan *p, const workspace *w, const query_head *g, const vectors *k_packed, const vectors *v_packed,
                        const vectors *k_rows, int64_t query, int64_t count, int64_t first, int64_t keys, int accumulate,
@@ -492,19 +582,72 @@ static void block_rows(const plan *p, const workspace *w, const query_head *g, c
         if (p->fetch) fetch_next_bwd(p, g, from);
         product(s, w->ld, (rows){g->q + from * x->q_step[2], x->q_step[2], 1}, k_packed, 0, n, r.width, x->d, 0);
         product(ds, w->ld, (rows){g->dout + from * x->dout_step[2], x->dout_step[2], 1}, v_packed, 0, n, r.width, x->e, 0);
-        for (int64_t j = 0; j < n; j++) {
-            r.p = s + j * w->ld, r.ds = ds + j * w->ld;
-            r.row = g->row + from + j;
-            r.limit = x->causal ? min_i64(limit, from + j + 1 - first) : limit;
-            r.lse = g->lse[from + j], r.delta = w->delta[from + j];
-            if ((g->mask.keep || g->mask.add) && (j == 0 || g->mask.row))
-                r.add = mask_row(&g->mask, from + j, first, limit, w->buffer);
-            r.dmask = g->dmask ? g->dmask + (from + j) * x->tk + first : 0;
-            (careful ? softmax_grad_row_marked : softmax_grad_row)(&r);
-        }
+        if (r.width > LANES || careful) grad_strip(&r, x, w, g, s, ds, n, from, limit, 0, careful);
+        else grad_lanes(&r, x, w, g, s, ds, n, from, limit);
         (careful ? careful_product : product)(g->dq + from * g->dq_step, g->dq_step, (rows){ds, w->ld, 1}, k_rows, 0, n, x->d,
                                               limit, accumulate);
     }
+}
+
+/* field by field: a structure copied at once, soon after its parts were stored, waits for them */
+INLINE void start_head(query_head *g, const plan *p, int64_t b, int64_t h, int64_t chunk) {
+    const fdl_attention_args *x = p->x;
+    int64_t row = (b * x->h + h) * x->tq;
+    g->b = b, g->h = h, g->row = row;
+    g->q = x->q + offset_of(x->q_step, b, h);
+    g->out = x->out + offset_of(x->out_step, b, h);
+    g->dout = x->dout + offset_of(x->dout_step, b, h);
+    g->lse = x->lse + row;
+    g->mask = mask_of(x, b, h);
+    g->dmask = x->dmask ? x->dmask + row * x->tk : 0;
+    g->dq = chunk ? p->partial + ((chunk - 1) * x->b * x->h * x->tq + row) * x->d : x->dq + offset_of(x->dq_step, b, h);
+    g->dq_step = chunk ? x->d : x->dq_step[2];
+}
+
+/* A short key head and the query heads that share it. Returns whether a gradient is NaN or inf. */
+static int backward_short(const plan *p, int64_t b, int64_t hk) {
+    const fdl_attention_args *x = p->x;
+    square k_packed, v_packed, k_rows, q_rows, dout_rows, s, ds, dq, dk, dv;
+    real delta[LANES], buffer[LANES];
+    const workspace w = {.ld = LANES, .delta = delta, .buffer = buffer};
+    const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
+    int64_t shared = x->h / x->hk, packed = 0, begun = 0;
+    vi bad = {0};
+    vectors kt = {0}, vt = kt, kr = kt;
+    memset(dk, 0, x->tk * LANES * sizeof(real));
+    memset(dv, 0, x->tk * LANES * sizeof(real));
+    for (int64_t h = hk * shared; h < (hk + 1) * shared; h++) {
+        query_head g;
+        start_head(&g, p, b, h, 0);
+        int64_t keys = keys_of(x, b, &g.mask);
+        if (keys <= 0) {
+            clear_rows(g.dq, g.dq_step, x->tq, x->d);
+            continue;
+        }
+        if (keys > packed) {
+            kt = pack_transposed(k_packed, k, x->k_step[2], keys, x->d, (real)x->scale);
+            vt = pack_transposed(v_packed, v, x->v_step[2], keys, x->e, 1);
+            kr = widen(k_rows, k, x->k_step[2], keys, x->d);
+            packed = keys;
+        }
+        drawn words;
+        words.group = -1;
+        row_grad r = {.drop = x->dropout > 0 ? &p->drop : 0, .words = &words, .width = LANES, .scale = (real)x->scale};
+        g.q_rows = widen(q_rows, g.q, x->q_step[2], x->tq, x->d);
+        g.dout_rows = widen(dout_rows, g.dout, x->dout_step[2], x->tq, x->e);
+        row_products(x, &g, delta);
+        product(s, LANES, (rows){q_rows, LANES, 1}, &kt, 0, x->tq, LANES, x->d, 0);
+        product(ds, LANES, (rows){dout_rows, LANES, 1}, &vt, 0, x->tq, LANES, x->e, 0);
+        grad_lanes(&r, x, &w, &g, s, ds, x->tq, 0, keys);
+        product(dq, LANES, (rows){ds, LANES, 1}, &kr, 0, x->tq, kr.columns, keys, 0);
+        product(dv, LANES, (rows){s, 1, LANES}, &g.dout_rows, 0, keys, g.dout_rows.columns, x->tq, (int)begun);
+        product(dk, LANES, (rows){ds, 1, LANES}, &g.q_rows, 0, keys, g.q_rows.columns, x->tq, (int)begun);
+        bad = narrow(g.dq, g.dq_step, dq, x->tq, x->d, bad);
+        begun = 1;
+    }
+    bad = narrow(x->dk + offset_of(x->dk_step, b, hk), x->dk_step[2], dk, x->tk, x->d, bad);
+    bad = narrow(x->dv + offset_of(x->dv_step, b, hk), x->dv_step[2], dv, x->tk, x->e, bad);
+    return is_bad(bad);
 }
 
 /* Keys [chunk_first, chunk_end) of a key head against all queries of the `query heads` that share it */
@@ -515,12 +658,8 @@ static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t 
     real *dk = x->dk + offset_of(x->dk_step, b, hk), *dv = x->dv + offset_of(x->dv_step, b, hk);
     int64_t shared = x->h / x->hk;
     for (int64_t member = 0; member < shared; member++) {
-        int64_t h = hk * shared + member, row = (b * x->h + h) * x->tq;
-        query_head g = {.b = b, .h = h, .q = x->q + offset_of(x->q_step, b, h), .out = x->out + offset_of(x->out_step, b, h),
-                        .dout = x->dout + offset_of(x->dout_step, b, h), .lse = x->lse + row, .row = row,
-                        .mask = mask_of(x, b, h), .dmask = x->dmask ? x->dmask + row * x->tk : 0};
-        g.dq = chunk ? p->partial + ((chunk - 1) * x->b * x->h * x->tq + row) * x->d : x->dq + offset_of(x->dq_step, b, h);
-        g.dq_step = chunk ? x->d : x->dq_step[2];
+        query_head g;
+        start_head(&g, p, b, hk * shared + member, chunk);
         int64_t keys = keys_of(x, b, &g.mask);
         if (keys <= chunk_first) clear_rows(g.dq, g.dq_step, x->tq, x->d);
         else {
@@ -560,13 +699,10 @@ static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t 
 }
 
 static int any_bad(const real *x, int64_t step, int64_t n, int64_t columns) {
-    vf bad = v_zero();
+    vi bad = {0};
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < columns; j += VL)
-            bad = v_fma(v_load_n(x + i * step + j, clamp_width(columns - j)), v_zero(), bad);
-    for (int i = 0; i < VL; i++)
-        if (bad[i] != 0) return 1;
-    return 0;
+        for (int64_t j = 0; j < columns; j += VL) bad = note_bad(bad, v_load_n(x + i * step + j, clamp_width(columns - j)));
+    return is_bad(bad);
 }
 
 /* whether a gradient that the unit wrote is NaN or inf */
@@ -592,8 +728,14 @@ static void backward_task(void *ctx, int64_t begin, int64_t end, int thread) {
         int64_t head = unit / p->chunks, chunk = unit % p->chunks, b = head / x->hk, hk = head % x->hk;
         int64_t first = blocks * chunk / p->chunks * KEYS_BWD;
         int64_t last = min_i64(blocks * (chunk + 1) / p->chunks * KEYS_BWD, x->tk);
-        backward_unit(p, &w, b, hk, chunk, first, last, 0);
-        if (p->may_mask && unit_is_bad(p, b, hk, chunk, first, last)) backward_unit(p, &w, b, hk, chunk, first, last, 1);
+        int bad;
+        if (p->is_short) {
+            bad = backward_short(p, b, hk);
+        } else {
+            backward_unit(p, &w, b, hk, chunk, first, last, 0);
+            bad = p->may_mask && unit_is_bad(p, b, hk, chunk, first, last);
+        }
+        if (p->may_mask && bad) backward_unit(p, &w, b, hk, chunk, first, last, 1);
     }
 }
 

@@ -24,8 +24,6 @@ typedef struct head_mask {
     int64_t row, col;
 } head_mask;
 
-typedef uint8_t bytes __attribute__((vector_size(VL)));
-
 /* What is added to the scores of query i and keys [first, first + n): a pointer into the mask, or `buffer` filled. */
 static const real *mask_row(const head_mask *m, int64_t i, int64_t first, int64_t n, real *buffer) {
     int64_t j = 0;
@@ -36,12 +34,11 @@ static const real *mask_row(const head_mask *m, int64_t i, int64_t first, int64_
         return buffer;
     }
     const uint8_t *keep = m->keep + i * m->row + first * m->col;
-    if (m->col == 1)
-        for (; j + VL <= n; j += VL) {
-            bytes b;
-            memcpy(&b, keep + j, sizeof b);
-            v_store(buffer + j, v_sel(__builtin_convertvector(b, vi) != 0, v_zero(), v_set1(-INFINITY)));
-        }
+    if (m->col == 1) {
+        for (; j < n; j += VL)
+            v_store(buffer + j, v_sel(v_load_bytes(keep + j, clamp_width(n - j)) != 0, v_zero(), v_set1(-INFINITY)));
+        return buffer;
+    }
     for (; j < n; j++) buffer[j] = keep[j * m->col] ? 0 : -INFINITY;
     return buffer;
 }
@@ -106,21 +103,22 @@ INLINE real exp_and_sum(real *s, real top, int64_t limit, int64_t width, const i
 }
 
 /* mask_and_top and exp_and_sum for n <= VL rows of up to LANES keys: the same bits, maxima and sums of all rows at once.
- * adds[i]: of row i's mask, NULL: none */
+ * adds[i]: of row i's mask, NULL: none; top, sum: VL each */
 INLINE void softmax_short(real *s, const real *const adds[VL], const int64_t limits[VL], int n, real *top, real *sum,
                           const int mark) {
     vf each[VL];
     real base[VL] __attribute__((aligned(VB)));
+    UNROLL for (int i = 0; i < VL; i++) each[i] = v_zero(); /* those from n on */
     for (int i = 0; i < n; i++)
         UNROLL for (int k = 0; k < NV; k++) {
             vf x = masked_scores(s + i * LANES, adds[i], k * VL, limits[i], 0);
             v_store(s + i * LANES + k * VL, x);
             each[i] = k ? v_top(each[i], x) : x;
         }
-    for (int i = n; i < VL; i++) each[i] = v_zero();
     vf max = v_htop_each(each);
-    v_store_n(top, max, n);
+    v_store(top, max);
     v_store(base, v_sel(max == v_set1(-INFINITY), v_zero(), max));
+    UNROLL for (int i = 0; i < VL; i++) each[i] = v_zero();
     for (int i = 0; i < n; i++) {
         vf parts[NV];
         UNROLL for (int k = 0; k < NV; k++) {
@@ -131,8 +129,7 @@ INLINE void softmax_short(real *s, const real *const adds[VL], const int64_t lim
         }
         each[i] = joined(parts);
     }
-    for (int i = n; i < VL; i++) each[i] = v_zero();
-    v_store_n(sum, v_hsum_each(each), n);
+    v_store(sum, v_hsum_each(each));
 }
 
 /* Dropout -------------------------------------------------------------------------------------------------------- */
@@ -211,6 +208,12 @@ INLINE void softmax_grad(const row_grad *g, int64_t j, const uint32_t *words, co
     if (g->dmask) v_store_n(g->dmask + j, ds, clamp_width(g->limit - j));
     v_store(g->p + j, kept);
     v_store(g->ds + j, scaled);
+}
+
+/* a row of LANES */
+INLINE void softmax_grad_lanes(const row_grad *g) {
+    const uint32_t *w = g->drop ? drop_words(g->drop, g->words, g->row, g->first) : 0;
+    UNROLL for (int k = 0; k < NV; k++) softmax_grad(g, k * VL, w ? w + k * VL : 0, 0, 0);
 }
 
 INLINE void grad_row(const row_grad *g, const int mark) {

@@ -208,6 +208,20 @@ INLINE vf v_load_n(const real *p, int n) {
 #endif
 }
 
+/* the first n of VL bytes, as integers, the others 0 */
+typedef uint8_t vb __attribute__((vector_size(VL)));
+INLINE vi v_load_bytes(const uint8_t *p, int n) {
+#if defined(__AVX512F__) && defined(FDL_F64)
+    return (vi)_mm512_cvtepu8_epi64(_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1), p));
+#elif defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1), p));
+#else
+    vb x = {0};
+    memcpy(&x, p, n);
+    return __builtin_convertvector(x, vi);
+#endif
+}
+
 /* the same with `fill` in the lanes from n on */
 INLINE vf v_load_fill(const real *p, int n, real fill) {
 #if defined(__AVX512F__) && defined(FDL_F64)
