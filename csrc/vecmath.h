@@ -5,7 +5,7 @@
  *   v_exp             1; 1        inf from 88.73 (709.79) on, through the denormals to 0
  *   v_expm1           1.6; 2.2    -0 stays -0, as in the other odd ones
  *   v_log, v_log1p    1.5; 1.6    log(0) = -inf, log(negative) = NaN; denormal arguments count fully
- *   v_tanh            2.4; 2.4
+ *   v_tanh            2.5; 2.4
  *   v_sigmoid         2.3; 2.3    relative, also down to the denormals for x << 0
  *   v_erf             1.4; 1.4
  *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
