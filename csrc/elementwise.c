@@ -411,8 +411,6 @@ void FDL_FN(axpy)(real *y, const real *x, double alpha, int64_t n) {
 
 /* Comparison and choice -------------------------------------------------------------------------------------- */
 
-typedef int8_t vb __attribute__((vector_size(VL))); /* one byte per lane */
-
 INLINE vi apply_compare(int op, vf a, vf b) {
     switch (op) {
     case FDL_EQ: return a == b;

@@ -344,7 +344,7 @@ def test_leaving_early_ends_the_workers_soon(persistent):
     begin = time.monotonic()
     del loader, _
     gc.collect()
-    assert time.monotonic() - begin < 1 and active_children() == []
+    assert time.monotonic() - begin < 5 and active_children() == []
 
 
 def test_ctrl_c_while_waiting():
