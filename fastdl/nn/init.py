@@ -188,6 +188,26 @@ def _erfinv(x: Tensor) -> Tensor:
     return x * p.where(w < 5, q)
 
 
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A kernel of 3 to 5 dimensions that passes channels on: 1 in its middle where output = input channel of a group.
+
+    Raises:
+        ValueError: another number of dimensions, or output channels that `groups` does not divide.
+    """
+    if tensor.dim() not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    share = tensor.shape[0] // groups
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    with no_grad():
+        tensor.zero_()
+        for group in range(groups):
+            for channel in range(min(share, tensor.shape[1])):
+                tensor[(group * share + channel, channel, *middle)] = 1
+    return tensor
+
+
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """A random matrix with orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2013).
 

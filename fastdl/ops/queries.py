@@ -71,3 +71,4 @@ def are_deterministic_algorithms_enabled() -> bool:
 for _function in (is_complex, is_signed, is_nonzero, is_same_size, get_device):
     register_method(_function.__name__, _function)
 register_method("is_cpu", property(lambda self: True, doc="True: all tensors are in the CPU's memory."))
+register_method("__rdiv__", Tensor.__rtruediv__)
