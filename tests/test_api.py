@@ -58,7 +58,8 @@ def test_every_name_is_there():
         for part in name.split("."):
             if not hasattr(at, part):
                 # attributes of instances are in the calls
-                return (isinstance(at, type) and at is not fastdl.Tensor) or (at is fastdl and hasattr(fastdl.Tensor, part))
+                of_instance = isinstance(at, type) and at is not fastdl.Tensor
+                return of_instance or (at is fastdl and hasattr(fastdl.Tensor, part))
             at = getattr(at, part)
         return True
 
