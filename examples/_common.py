@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,6 +46,23 @@ def checkpoint(path: Path, *names: str) -> dict[str, Any]:
     if not isinstance(found, dict) or set(names) - found.keys():
         raise ValueError(f"{path}: not a checkpoint of this program: expected {', '.join(names)}")
     return found
+
+
+@contextmanager
+def saved_after(path: Path, content: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Writes content() as the checkpoint when the block has trained the model, or when Ctrl-C ends it early."""
+    import fastdl
+
+    stopped = None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        stopped = error
+    fastdl.save(content(), path)
+    print(f"checkpoint: {path}")
+    if stopped:
+        print("stopped early; --load uses what was learned so far")
+        raise stopped
 
 
 def load_weights(model: Any, weights: Any, path: Path) -> None:

@@ -6,7 +6,7 @@ epoch. --data shakespeare holds the last tenth of Tiny Shakespeare out and repor
 warm-up, then a cosine to zero. Any other --data is a text file, trained on like Shakespeare's.
 
 --bidirectional shows what the book warns of: a model that reads ahead has a perplexity near 1 and writes nonsense.
-The folder --out gets a checkpoint (--load writes with it) and the curves.
+The folder --out gets a checkpoint (--load writes with it), after Ctrl-C, too, and the curves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _common import checkpoint, fail, load_weights, natural, parser, run
+from _common import checkpoint, fail, load_weights, natural, parser, run, saved_after
 from tqdm import tqdm
 
 import fastdl
@@ -191,9 +191,8 @@ def main(options: argparse.Namespace) -> None:
                  f"({len(training.vocab)})")
         load_weights(training.model, found["model"], options.load)
     else:
-        train(training, options)
-        fastdl.save({"vocab": list(training.vocab), "model": training.model.state_dict()}, path)
-        print(f"checkpoint: {path}")
+        with saved_after(path, lambda: {"vocab": list(training.vocab), "model": training.model.state_dict()}):
+            train(training, options)
     print(f"written by the model:\n{training.write(options)}")
 
 

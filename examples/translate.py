@@ -2,7 +2,7 @@
 
 By default the setting of "Dive into Deep Learning": the first 600 pairs, 300 epochs, sentences of at most 10 tokens,
 Adam with learning rate 0.005. Above 10,000 pairs the models are larger and BLEU is that of 1,000 sentences held out.
-The folder --out gets a checkpoint (--load translates with it) and the heat maps of all attentions.
+The folder --out gets a checkpoint (--load translates with it), after Ctrl-C, too, and the heat maps of all attentions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import checkpoint, fail, load_weights, natural, parser, run
+from _common import checkpoint, fail, load_weights, natural, parser, run, saved_after
 from tqdm import tqdm
 
 import fastdl
@@ -180,9 +180,8 @@ def main(options: argparse.Namespace) -> None:
         load_weights(model, found["weights"], options.load)
     else:
         model.apply(models.init_xavier)
-        train(model, loader, options)
-        fastdl.save({"settings": settings, "vocabs": vocabs, "weights": model.state_dict()}, path)
-        print(f"checkpoint: {path}")
+        with saved_after(path, lambda: {"settings": settings, "vocabs": vocabs, "weights": model.state_dict()}):
+            train(model, loader, options)
     evaluate(model, loader, held_out, options)
 
 

@@ -6,9 +6,12 @@ example that needs data or packages which are absent ends with status 3 and a li
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +34,40 @@ def data(tmp_path_factory):
     return folder
 
 
-def start(example: Path, folder: Path, data: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def popen(example: Path, folder: Path, data: Path, *arguments: object, **files: Any) -> subprocess.Popen[str]:
     offline = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # refused at once
     environment = {**os.environ, **offline, "FASTDL_DATA": str(data), "XDG_CACHE_HOME": str(folder / "cache"),
                    "PYTHONPATH": PACKAGES, "FASTDL_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, str(example), *map(str, arguments)], env=environment, cwd=folder,
-                          capture_output=True, text=True, timeout=240)
+    # a shell's background jobs ignore Ctrl-C, and so would the example
+    return subprocess.Popen([sys.executable, str(example), *map(str, arguments)], env=environment, cwd=folder,
+                            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **files)
+
+
+def start(example: Path, folder: Path, data: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    process = popen(example, folder, data, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        said = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
+
+
+@pytest.mark.parametrize("name", ["language_model", "translate"])
+def test_ctrl_c_leaves_a_checkpoint(name: str, tmp_path: Path, data: Path):
+    example, options = ROOT / "examples" / f"{name}.py", ["--quick", "--out", "out"]
+    with open(tmp_path / "progress", "w+") as progress:
+        process = popen(example, tmp_path, data, *options, "--epochs", 10**6, stdout=subprocess.PIPE, stderr=progress)
+        deadline = time.monotonic() + 60
+        while "epoch/s" not in (tmp_path / "progress").read_text():  # tqdm says so after the first epoch
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said + (tmp_path / "progress").read_text()
+    assert "Traceback" not in (tmp_path / "progress").read_text()
+    [checkpoint] = (tmp_path / "out").glob("*.safetensors")
+    assert f"checkpoint: {checkpoint.relative_to(tmp_path)}\nstopped early" in said
+    assert start(example, tmp_path, data, *options, "--load", checkpoint).returncode == 0
 
 
 def cpu_seconds() -> float:
