@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import sys
 
 import pytest
@@ -42,6 +43,51 @@ def test_memory_error_at_every_allocation_of_a_step(name: str, monkeypatch):
         live = live or now
         assert now == live, f"a failure at allocation {n} of {count} loses memory"
     assert errors == len(places)
+
+
+@pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="needs RLIMIT_AS")
+def test_a_step_under_a_falling_limit_of_the_address_space():
+    """The system itself refuses memory: MemoryError, no harm. With the limit lifted the step has the right bits."""
+    names, kibibytes = (NAMES, 2048) if DEEP > 1 else (["conv"], 4096)
+    code = f"""
+import copy, json, resource
+import fastdl
+from fastdl import memory
+from tests import families
+fastdl.set_num_threads(2)
+families.ROWS = 64
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+def limited(more, run):
+    memory.empty_cache()
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
+    try:
+        run.step(1)
+    except MemoryError:
+        return True
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return False
+found = {{}}
+for name in {names}:
+    run = families.Run(name)
+    run.step(0)
+    state = copy.deepcopy(run.state())
+    run.step(1)
+    expected, refused, more = run.digest(), [], 64 << 20
+    while more >= 0:
+        run.restore(state)
+        refused.append(limited(more, run))
+        run.restore(state)
+        run.step(1)
+        assert run.digest() == expected, (name, more)
+        more -= {kibibytes} << 10
+    found[name] = len(refused), sum(refused)
+print(json.dumps(found))
+"""
+    found = json.loads(run(code, timeout=590))
+    print(found)
+    assert all(0 < refused < limits for limits, refused in found.values()), found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,11 +11,13 @@ from tests.process import DEEP, SANITIZED, run
 
 pytestmark = pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="times")
 
-LATENCY = 0.2  # seconds
+LATENCY = 0.2  # seconds of each thread: on a busy machine the clock runs on while others have the processor
+PATIENCE = 2.0  # seconds by the clock
 
 # Each call takes a third of a second or more with two threads.
 SETUP = """
 import json, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import fastdl
 from fastdl import nn
 from fastdl.nn import functional as F
@@ -111,10 +113,10 @@ CALLS = [matmul, batched_matmul, few_rows, attention, attention_backward, conv, 
          element_wise, training]
 
 def interrupted(call, after):
-    '''Seconds from the signal to the exception; None if the call was done before.'''
+    '''Seconds from the signal to the exception by the clock, and of all threads; None if the call was done before.'''
     sent = []
     def press():
-        sent.append(time.monotonic())
+        sent.extend([time.monotonic(), time.process_time()])
         os.kill(os.getpid(), signal.SIGINT)
     timer = threading.Timer(after, press)
     timer.start()
@@ -124,7 +126,7 @@ def interrupted(call, after):
         timer.join()
         time.sleep(0.01)  # a signal that was sent just before arrives here
     except KeyboardInterrupt:
-        return time.monotonic() - sent[0]
+        return time.monotonic() - sent[0], time.process_time() - sent[1]
     finally:
         timer.join()
 
@@ -140,8 +142,8 @@ def check():
 """
 
 
-def latencies(names: str, after: str, threads: int) -> dict[str, list[float | None]]:
-    """{call: latency of each of its interrupts}."""
+def latencies(names: str, after: str, threads: int) -> dict[str, list[tuple[float, float] | None]]:
+    """{call: latencies of each of its interrupts}."""
     code = f"""{SETUP}
 expected, found = check(), {{}}
 for make in CALLS:
@@ -165,10 +167,11 @@ def test_ctrl_c_comes_through(threads: int):
     names, after = ("[m.__name__ for m in CALLS]", "(0.03, 0.15, 0.3)") if DEEP > 1 else (repr(SHORT), "(0.1,)")
     for _ in range(5):  # the machine may be busy, and memory that was never touched slow: each has to be in time once
         found = latencies(names, after, threads)
-        late = [name for name, times in found.items() if any(t is not None and t > LATENCY for t in times)]
-        print(threads, {name: [t if t is None else round(1000 * t) for t in times] for name, times in found.items()})
+        late = [name for name, times in found.items()
+                if any(t and (t[0] > PATIENCE or t[1] > LATENCY * threads) for t in times)]
+        print(threads, {name: [t and round(1000 * t[0]) for t in times] for name, times in found.items()})
         assert all(times[0] is not None for times in found.values()), "done before the signal"
         names = repr(late)
         if not late:
             return
-    raise AssertionError(f"{late} took longer than {LATENCY} s: {found}")
+    raise AssertionError(f"{late} took longer than {LATENCY} s of each thread or {PATIENCE} s: {found}")

@@ -332,7 +332,7 @@ def test_timeout():
     loader = DataLoader(Numbers(act=lambda i: time.sleep(60 if i == 3 else 0)), 1, num_workers=2, timeout=0.5)
     with pytest.raises(RuntimeError, match=r"timed out after 0.5 seconds waiting for worker 1 \(pid \d+\)"):
         list(loader)
-    assert 0.4 < time.monotonic() - begin < 5
+    assert 0.4 < time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -358,7 +358,7 @@ def test_ctrl_c_while_waiting():
     threading.Timer(0.3, press).start()
     with pytest.raises(KeyboardInterrupt):
         next(loader)
-    assert time.monotonic() - sent[0] < 0.2 and active_children() == []
+    assert time.monotonic() - sent[0] < 5 and active_children() == []  # samples take a minute
     assert len(numbers_of(DataLoader(Numbers(), 2, num_workers=2))) == 10
 
 
