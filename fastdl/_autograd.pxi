@@ -304,12 +304,14 @@ cdef class Geometry:
         return part
 
     cdef bint overlaps(self):
-        """Whether elements of the view may share memory."""
-        cdef Py_ssize_t reach = self.item
-        for stride, n in sorted(zip(self.strides, self.shape)):
-            if n > 1 and stride < reach:
-                return True
-            reach += (n - 1) * stride
+        """Whether elements of the view or of its base may share memory."""
+        cdef Py_ssize_t reach
+        for strides, shape in ((self.strides, self.shape), (self.base_strides, self.base_shape)):
+            reach = self.item
+            for stride, n in sorted(zip(strides, shape)):
+                if n > 1 and stride < reach:
+                    return True
+                reach += (n - 1) * stride
         return False
 
 

@@ -64,7 +64,7 @@ class Tensor:
     def addcdiv_(self, *args: Any, **kwargs: Any) -> Tensor: """`addcdiv` with the result written into the tensor itself."""
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor: """input + value * tensor1 * tensor2."""
     def addcmul_(self, *args: Any, **kwargs: Any) -> Tensor: """`addcmul` with the result written into the tensor itself."""
-    def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
+    def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast. Of whole numbers beta and alpha are cut to whole ones."""
     def addmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`addmm` with the result written into the tensor itself."""
     def addmv(self, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat @ vec): (n), (n, m), (m) -> (n)."""
     def addmv_(self, *args: Any, **kwargs: Any) -> Tensor: """`addmv` with the result written into the tensor itself."""
@@ -96,7 +96,7 @@ class Tensor:
     def argsort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False) -> Tensor: """Indices that sort along `dim`."""
     def argwhere(self) -> Tensor: """The positions of the elements that are not 0, a row each."""
     def as_strided(self, size: Any, stride: Any, storage_offset: Any = None) -> Tensor: """A view of the memory below `input`: element (i, j, ..) lies at storage_offset + i stride[0] + j stride[1] + .."""
-    def as_strided_(self, *args: Any) -> Tensor: """The tensor itself becomes its `as_strided`."""
+    def as_strided_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `as_strided`."""
     def asin(self) -> Tensor: ...
     def asin_(self, *args: Any, **kwargs: Any) -> Tensor: """`asin` with the result written into the tensor itself."""
     def asinh(self) -> Tensor: ...
@@ -108,7 +108,7 @@ class Tensor:
     def atanh(self) -> Tensor: ...
     def atanh_(self, *args: Any, **kwargs: Any) -> Tensor: """`atanh` with the result written into the tensor itself."""
     def backward(self, gradient: Any = None, retain_graph: Any = None, create_graph: Any = False, inputs: Any = None) -> None: """Accumulates into each leaf's `grad` the derivative of this tensor."""
-    def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast."""
+    def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast. Of whole numbers beta and alpha"""
     def baddbmm_(self, *args: Any, **kwargs: Any) -> Tensor: """`baddbmm` with the result written into the tensor itself."""
     def bernoulli(self, p: Any = None, *, generator: Any = None) -> Tensor: """1 with the probability that `input` holds (or p), else 0; the type is input's. Not differentiable."""
     def bernoulli_(self, p: Any = ..., *, generator: Any = None) -> Tensor: """Fills the tensor with 1 with probability p, a number or a tensor, else 0."""
@@ -417,13 +417,13 @@ class Tensor:
     def renorm(self, p: Any, dim: Any, maxnorm: Any) -> Tensor: """Every slice along `dim` whose p-norm is above maxnorm scaled down to it."""
     def renorm_(self, *args: Any, **kwargs: Any) -> Tensor: """`renorm` with the result written into the tensor itself."""
     def repeat(self, *sizes: Any) -> Tensor: """The tensor copied sizes[i] times along each dimension; more sizes than dimensions add leading ones."""
-    def repeat_interleave(self, repeats: Any, dim: Any = None) -> Tensor: """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
+    def repeat_interleave(self, repeats: Any = None, dim: Any = None) -> Tensor: """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
     @property
     def requires_grad(self) -> _bool: """Whether gradients are computed for this tensor."""
     @requires_grad.setter
     def requires_grad(self, value: _bool) -> None: ...
     def requires_grad_(self, value: Any = True) -> Any: ...
-    def reshape(self, *shape: Any) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
+    def reshape(self, *sizes: Any, shape: Any = None) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
     def reshape_as(self, other: Tensor) -> Tensor: """`input` with the shape of `other`."""
     def resize_(self, *sizes: Any, memory_format: Any = None) -> Tensor: """The tensor itself gets another shape; elements keep their places in row-major order, new ones are not set."""
     def resize_as_(self, other: Any, memory_format: Any = None) -> Tensor: ...
@@ -471,7 +471,7 @@ class Tensor:
     def square(self) -> Tensor: ...
     def square_(self) -> Tensor: ...
     def squeeze(self, dim: Any = None) -> Tensor: """A view without the dimensions of size 1 (of those in `dim`: an int or a tuple)."""
-    def squeeze_(self, *args: Any) -> Tensor: """The tensor itself becomes its `squeeze`."""
+    def squeeze_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `squeeze`."""
     def std(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Standard deviation: the root of `var`."""
     def stride(self, dim: Any = None) -> Any: """Elements from one entry of a dimension to the next."""
     def sub(self, other: Any, *, alpha: Any = 1) -> Tensor: """input - alpha * other, with broadcasting."""
@@ -481,11 +481,11 @@ class Tensor:
     def sum(self, dim: Any = None, keepdim: _bool = False, *, dtype: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Sum over all elements or over the dimensions `dim`."""
     def sum_to_size(self, *size: Any) -> Tensor: """The sum over those dimensions in which `size` could be broadcast to input's shape."""
     def swapaxes(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
-    def swapaxes_(self, *args: Any) -> Tensor: """The tensor itself becomes its `swapaxes`."""
+    def swapaxes_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `swapaxes`."""
     def swapdims(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
-    def swapdims_(self, *args: Any) -> Tensor: """The tensor itself becomes its `swapdims`."""
+    def swapdims_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `swapdims`."""
     def t(self) -> Tensor: """The transpose of a matrix; a vector stays as it is."""
-    def t_(self, *args: Any) -> Tensor: """The tensor itself becomes its `t`."""
+    def t_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `t`."""
     def take(self, index: Any) -> Tensor: """Elements of the flattened input; negative numbers count from the end. Shape: that of `index`."""
     def take_along_dim(self, indices: Any, dim: Any = None) -> Tensor: """As gather, with broadcasting of all other dimensions; dim None: of the flattened input."""
     def tan(self) -> Tensor: ...
@@ -499,7 +499,7 @@ class Tensor:
     def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True) -> Any: """(values, indices) of the k largest (smallest) along `dim`, in order."""
     def trace(self) -> Tensor: """The sum of the diagonal of a matrix."""
     def transpose(self, dim0: _int, dim1: _int) -> Tensor: """A view with two dimensions exchanged."""
-    def transpose_(self, *args: Any) -> Tensor: """The tensor itself becomes its `transpose`."""
+    def transpose_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `transpose`."""
     def tril(self, diagonal: _int = 0) -> Tensor: """The lower triangle of the last two dimensions, zeros above it."""
     def tril_(self, *args: Any, **kwargs: Any) -> Tensor: """`tril` with the result written into the tensor itself."""
     def triu(self, diagonal: _int = 0) -> Tensor: """The upper triangle of the last two dimensions, zeros below it."""
@@ -517,7 +517,7 @@ class Tensor:
     def unique(self, sorted: Any = True, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
     def unique_consecutive(self, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """As unique, but only neighbours that are equal become one; nothing is sorted."""
     def unsqueeze(self, dim: _int) -> Tensor: """A view with a dimension of size 1 inserted at `dim`."""
-    def unsqueeze_(self, *args: Any) -> Tensor: """The tensor itself becomes its `unsqueeze`."""
+    def unsqueeze_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `unsqueeze`."""
     def var(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Variance over all elements or over the dimensions `dim`: squared deviations by n - correction (1 unless said)."""
     def view(self, *shape: Any) -> Tensor: """As reshape, but never copies; view(dtype) reads the same memory as another type of equal size."""
     def view_as(self, other: Tensor) -> Tensor: """`input` viewed with the shape of `other`."""

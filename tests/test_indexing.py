@@ -175,10 +175,6 @@ WRONG = [
     (lambda x: x[fastdl.tensor([True, False])], "mask of shape"),
     (lambda x: x[0, 0, fastdl.tensor([0])], "too many indices"),
     (lambda x: x.index_select(1, fastdl.tensor([-1])), r"index\[0\] = -1 is outside \[0, 3\)"),
-    (lambda x: x.gather(1, fastdl.tensor([[0, 3]])), r"index\[0, 1\] = 3 is outside \[0, 3\) of dimension 1"),
-    (lambda x: x.scatter_add(0, fastdl.tensor([[-1]]), x), r"index\[0, 0\] = -1 is outside \[0, 4\)"),
-    (lambda x: x.scatter(0, fastdl.tensor([[4]]), x), r"index\[0, 0\] = 4 is outside \[0, 4\)"),
-    (lambda x: x.scatter_reduce(0, fastdl.tensor([[4]]), x, "amax"), r"index\[0, 0\] = 4 is outside \[0, 4\)"),
     (lambda x: x.index_add(0, fastdl.tensor([1, 4]), x[:2]), r"index\[1\] = 4 is outside \[0, 4\)"),
     (lambda x: x.index_copy(1, fastdl.tensor([-1]), x[:, :1]), r"index\[0\] = -1 is outside \[0, 3\)"),
     (lambda x: x.index_fill(1, fastdl.tensor([-4]), 0), r"index\[0\] = -4 is outside \[-3, 3\)"),
@@ -187,11 +183,20 @@ WRONG = [
     (lambda x: x.index_put((fastdl.tensor([4]),), x[:1], True), r"index\[0\] = 4 is outside \[-4, 4\)"),
     (lambda x: fastdl.Tensor.__setitem__(x, fastdl.tensor([4]), 0.0), r"index\[0\] = 4 is outside \[-4, 4\)"),
 ]
+WRONG_ALONG = [  # gather and scatter
+    (lambda x: x.gather(1, fastdl.tensor([[0, 3]])), r"index\[0, 1\] = 3 is outside \[0, 3\) of dimension 1"),
+    (lambda x: x.scatter_add(0, fastdl.tensor([[-1]]), x), r"index\[0, 0\] = -1 is outside \[0, 4\)"),
+    (lambda x: x.scatter(0, fastdl.tensor([[4]]), x), r"index\[0, 0\] = 4 is outside \[0, 4\)"),
+    (lambda x: x.scatter_reduce(0, fastdl.tensor([[4]]), x, "amax"), r"index\[0, 0\] = 4 is outside \[0, 4\)"),
+]
 
 
-@pytest.mark.parametrize("call, text", WRONG, ids=range(len(WRONG)))
-def test_wrong_numbers_are_named(call, text):
-    with pytest.raises(IndexError, match=text):
+@pytest.mark.parametrize(
+    "call, text, error", [(*w, IndexError) for w in WRONG] + [(*w, RuntimeError) for w in WRONG_ALONG],
+    ids=range(len(WRONG) + len(WRONG_ALONG)),
+)
+def test_wrong_numbers_are_named(call, text, error):
+    with pytest.raises(error, match=text):
         call(fastdl.tensor(values(4, 3)))
 
 

@@ -263,3 +263,10 @@ def test_a_kept_packed_weight_is_counted_and_freed_with_its_tensor():
     nbytes = w.nbytes
     del w
     assert kept - fastdl.memory.stats()["live_bytes"] >= 2 * nbytes
+
+
+def test_gradients_of_empty_stacks():
+    a = fastdl.ones(0, 5, requires_grad=True)
+    b = fastdl.ones(0, 4, 5, requires_grad=True)
+    (a @ b.mT).sum().backward()
+    assert a.grad.shape == (0, 5) and b.grad.shape == (0, 4, 5)

@@ -50,3 +50,16 @@ def test_reshape_is_a_view_where_the_strides_allow_one():
             assert np.shares_memory(out, a) == has_view(a, shape), (a.shape, a.strides, shape)
             views += np.shares_memory(out, a)
     assert 200 < views < 1800
+
+
+def test_diagonal_of_an_expanded_tensor():
+    row = fastdl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (row.expand(3, 3).diagonal() * fastdl.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert row.grad.tolist() == [1.0, 10.0, 100.0]
+
+
+def test_repeat_never_gives_a_view():
+    x = fastdl.tensor([[1.0, 2.0]])
+    for out in (x.repeat(1, 1), fastdl.tensor(3.0).repeat(2, 2), x.tile(1)):
+        out += 1
+    assert x.tolist() == [[1.0, 2.0]]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._tensor import Tensor, from_numpy, register_method, view_by
-from .._types import bool_, int32, int64
+from .._types import bool_, float32, int32, int64
 from .common import expand
 from .creation import as_tensor, zeros
 from .elementwise import (
@@ -49,7 +49,7 @@ def _dim(op: str, dim: int, ndim: int) -> int:
 
 def _own(array: np.ndarray) -> Tensor:
     """A tensor with an array that nobody else has."""
-    return from_numpy(np.ascontiguousarray(array))
+    return from_numpy(np.asarray(array, order="C"))
 
 
 # arithmetic ------------------------------------------------------------------------------------------------------
@@ -167,9 +167,9 @@ def diff(
     """Differences of neighbours along `dim`, n times over."""
     if n < 0:
         raise RuntimeError(f"[diff] n: expected a number >= 0, got {n}")
-    at = _dim("diff", dim, input.ndim)
     if input.ndim == 0:
         raise RuntimeError("[diff] expects input to be at least one-dimensional")
+    at = _dim("diff", dim, input.ndim)
     parts = [x for x in (prepend, input, append) if x is not None]
     out = cat(parts, at) if len(parts) > 1 else input
     for _ in range(min(n, out.shape[at])):
@@ -235,6 +235,8 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 
 def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Views along `dim`: that many parts of nearly equal size, or the parts between the given positions."""
+    if input.ndim == 0:
+        raise RuntimeError("[tensor_split] expects input to be at least one-dimensional")
     at = _dim("tensor_split", dim, input.ndim)
     size = input.shape[at]
     if isinstance(indices_or_sections, Tensor):
@@ -263,6 +265,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
     Shape: (.., n) -> (.., n + |offset|, n + |offset|).
     """
+    a, b = _dim("diag_embed", dim1, input.ndim + 1), _dim("diag_embed", dim2, input.ndim + 1)
+    if a == b:
+        raise RuntimeError(f"[diag_embed] dim1 and dim2 are both {a}")
     n = input.shape[-1]
     size = n + abs(offset)
     row, column = np.ogrid[:size, :size]
@@ -271,11 +276,8 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     if n:
         spread = input[..., _own(np.broadcast_to(along, (size, size)))]
     else:
-        spread = zeros((*input.shape[:-1], size, size), dtype=input.dtype)
+        spread = expand(unsqueeze(sum(input, -1, True), -1), (*input.shape[:-1], size, size))
     out = where(inside, spread, 0.0 if input.is_floating_point() else 0)
-    a, b = _dim("diag_embed", dim1, out.ndim), _dim("diag_embed", dim2, out.ndim)
-    if a == b:
-        raise RuntimeError(f"[diag_embed] dim1 and dim2 are both {a}")
     return movedim(out, (-2, -1), (a, b))
 
 
@@ -531,18 +533,18 @@ def quantile(
     """The q-quantiles along `dim` (None: of all elements); NaN where there is a NaN.
 
     Shape: q () or float -> the reduced shape; q (Q) -> (Q, *the reduced shape).
-    Raises: ValueError for q outside [0, 1] or an unknown interpolation.
+    Raises: RuntimeError for q outside [0, 1] or an unknown interpolation.
     """
     if interpolation not in _INTERPOLATIONS:
         names = ", ".join(_INTERPOLATIONS)
-        raise ValueError(f"[quantile] interpolation: expected one of {names}, got {interpolation!r}")
+        raise RuntimeError(f"[quantile] interpolation: expected one of {names}, got {interpolation!r}")
     if not input.is_floating_point():
         raise RuntimeError(f"[quantile] input: expected a floating-point tensor, got {input.dtype}")
     if input.numel() == 0:
         raise RuntimeError("[quantile] input tensor must be non-empty")
     points = (q._array if isinstance(q, Tensor) else np.asarray(q)).astype(np.float64)
     if points.ndim > 1 or not ((points >= 0) & (points <= 1)).all():
-        raise ValueError(f"[quantile] q: expected numbers in [0, 1], got {q}")
+        raise RuntimeError(f"[quantile] q: expected numbers in [0, 1], got {q}")
     at = 0 if dim is None else _dim("quantile", dim, input.ndim)
     x = reshape(input, -1) if dim is None or input.ndim == 0 else input
     ordered, _ = sort(x, at)
@@ -557,7 +559,8 @@ def quantile(
     nan = moved[-1:].isnan()  # sorted, NaN is last
     out = where(nan, moved[-1:].detach(), out)
     if keepdim:
-        out = unsqueeze(out, at + 1) if dim is not None else reshape(out, out.shape[0], *[1] * input.ndim)
+        one_dim = dim is not None and input.ndim
+        out = unsqueeze(out, at + 1) if one_dim else reshape(out, out.shape[0], *[1] * input.ndim)
     return squeeze(out, 0) if points.ndim == 0 else out
 
 
@@ -567,16 +570,19 @@ def argwhere(input: Tensor) -> Tensor:
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each whole number from 0 on occurs in a 1-d tensor, or the sum of its weights."""
+    """How often each whole number from 0 on occurs in a 1-d tensor, or the sum of its weights.
+
+    Returns: int64; with weights float32 for float32, else float64.
+    """
     if input.ndim != 1 or input.dtype.numpy.kind not in "iu" or (input.numel() and int(input.min()) < 0):
         raise RuntimeError(f"[bincount] input: expected a row of whole numbers >= 0, got shape {tuple(input.shape)} of "
                            f"{input.dtype}")
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError(f"[bincount] weights: expected shape {tuple(input.shape)}, got {tuple(weights.shape)}")
     counts = np.bincount(input.numpy(), None if weights is None else weights._array, minlength)
-    if weights is None:
+    if weights is None or input.numel() == 0:
         return _own(counts.astype(np.int64))
-    return _own(counts.astype(weights.dtype.numpy if weights.is_floating_point() else np.float64))
+    return _own(counts.astype(np.float32 if weights.dtype is float32 else np.float64))
 
 
 def isin(
@@ -605,6 +611,8 @@ def searchsorted(
                            f"{side!r}")
     values = input._array if isinstance(input, Tensor) else np.asarray(input)
     rows = sorted_sequence._array
+    if rows.ndim == 0:
+        raise RuntimeError("[searchsorted] sorted_sequence: expected at least one dimension, got a 0-d tensor")
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter.numpy(), -1)
     where_: Literal["left", "right"] = "right" if right or side == "right" else "left"
@@ -631,6 +639,9 @@ def unique(
     dim: int | None = None,
 ):
     """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
+    if dim is not None and 0 in (*input.shape[:dim], *input.shape[dim % max(input.ndim, 1) + 1 :]):
+        raise RuntimeError(f"[unique] dim: expected all other dimensions to have elements, got dim {dim} of shape "
+                           f"{tuple(input.shape)}")
     found = np.unique(input._array, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
     shape = tuple(input.shape) if dim is None else (-1,)

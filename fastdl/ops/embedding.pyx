@@ -46,9 +46,9 @@ cdef Tensor gather_rows(Tensor weight, Tensor index):
     return out
 
 
-cdef int raise_index(str op, Tensor index, int64_t at, int64_t v) except -1:
+cdef int raise_index(str op, Tensor index, int64_t at, int64_t v, object error=IndexError) except -1:
     where = ", ".join([str(i) for i in np.unravel_index(at, (<object> index.a).shape)])
-    raise IndexError(f"[{op}] input[{where}]: expected an index in [0, {v}), got {(<object> index.a).reshape(-1)[at]}")
+    raise error(f"[{op}] input[{where}]: expected an index in [0, {v}), got {(<object> index.a).reshape(-1)[at]}")
 
 
 @cython.final
@@ -203,9 +203,10 @@ def one_hot(Tensor tensor, int64_t num_classes=-1):
     Shape:
         (..) -> (.., num_classes).
     Raises:
-        IndexError: an index is negative or >= num_classes. ValueError: num_classes < -1, or unknown for no indices.
-        TypeError: not integers.
+        RuntimeError: not integers; an index is negative or >= num_classes; num_classes < -1, or unknown for no indices.
     """
+    if (<object> tensor.a).dtype.kind not in "iu":
+        raise RuntimeError(f"[one_hot] input: expected integers, got {tensor.dtype}")
     cdef Tensor index = indices("one_hot", tensor)
     cdef const int64_t *number = <const int64_t *> cnp.PyArray_DATA(index.a)
     cdef int64_t n = cnp.PyArray_SIZE(index.a), classes = max(num_classes, 0), i
@@ -213,8 +214,8 @@ def one_hot(Tensor tensor, int64_t num_classes=-1):
     cdef Tensor out
     cdef int64_t *hot
     if num_classes < -1 or num_classes == 0 and n or num_classes == -1 and n == 0:
-        raise ValueError(f"[one_hot] num_classes: expected the number of classes, or -1 to take it from the indices, "
-                         f"got {num_classes} for {n} indices")
+        raise RuntimeError(f"[one_hot] num_classes: expected the number of classes, or -1 to take it from the indices, "
+                           f"got {num_classes} for {n} indices")
     if num_classes == -1:
         for i in range(n):
             classes = max(classes, number[i] + 1)
@@ -224,7 +225,7 @@ def one_hot(Tensor tensor, int64_t num_classes=-1):
     memset(hot, 0, n * classes * sizeof(int64_t))
     for i in range(n):
         if number[i] < 0 or number[i] >= classes:
-            raise_index("one_hot", index, i, classes)
+            raise_index("one_hot", index, i, classes, RuntimeError)
         hot[i * classes + number[i]] = 1
     out.a = (<object> out.a).reshape((<object> index.a).shape + (classes,))
     return out

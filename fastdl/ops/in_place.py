@@ -13,6 +13,8 @@ from . import composed, elementary, elementwise, indexing, matmul, reduce, stati
 
 def _in_place(name: str, function: Callable) -> None:
     def method(self: Tensor, *args, **kwargs) -> Tensor:
+        if kwargs.get("dtype", self.dtype) not in (None, self.dtype):
+            raise RuntimeError(f"[{name}_] dtype: expected that of the tensor, {self.dtype}, got {kwargs['dtype']}")
         # a copy goes in where the function may save its input: writing over it would spoil the gradient
         out = function(self.clone() if self.requires_grad else self, *args, **kwargs)
         if out.shape != self.shape:
@@ -45,8 +47,8 @@ for _name in _IN_PLACE.split():
 def _in_place_view(name: str) -> None:
     function = getattr(Tensor, name)
 
-    def method(self: Tensor, *args) -> Tensor:
-        return reshape_inplace(self, f"{name}_", function, args)
+    def method(self: Tensor, *args, **kwargs) -> Tensor:
+        return reshape_inplace(self, f"{name}_", lambda x: function(x, *args, **kwargs), ())
 
     method.__name__ = f"{name}_"
     method.__doc__ = f"The tensor itself becomes its `{name}`."

@@ -1,7 +1,7 @@
 """Functions that read, write, add and reduce by index, composed of the operators of `indexing`.
 
-What ends in `_` works in place. Numbers outside the tensor raise IndexError, which names the number, where it stands in
-the index, and the valid range.
+What ends in `_` works in place. Numbers outside the tensor raise IndexError, in scatter and gather RuntimeError, which
+names the number, where it stands in the index, and the valid range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._tensor import Tensor, from_numpy, register_method
-from .._types import int64
+from .._types import bfloat16, int64
 from ..autograd import no_grad
 from .creation import full, ones, zeros
 from .elementwise import eq, logical_and, maximum, minimum, where
@@ -43,7 +43,7 @@ def _on_copy(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _own(array: np.ndarray) -> Tensor:
-    return from_numpy(np.ascontiguousarray(array))
+    return from_numpy(np.asarray(array, order="C"))
 
 
 def _dim(op: str, dim: int, ndim: int) -> int:
@@ -53,14 +53,16 @@ def _dim(op: str, dim: int, ndim: int) -> int:
     return dim % n
 
 
-def _check_range(op: str, index: Tensor, low: int, high: int, dim: int) -> np.ndarray:
+def _check_range(
+    op: str, index: Tensor, low: int, high: int, dim: int, error: type[Exception] = IndexError
+) -> np.ndarray:
     numbers = index.numpy()
     if numbers.dtype.kind not in "iu":
-        raise IndexError(f"[{op}] index: expected integers, got {index.dtype}")
+        raise error(f"[{op}] index: expected integers, got {index.dtype}")
     wrong = (numbers < low) | (numbers >= high)
     if wrong.any():
         at = np.argwhere(wrong)[0].tolist()
-        raise IndexError(f"[{op}] index{at or ''} = {numbers[tuple(at)]} is outside [{low}, {high}) of dimension {dim}")
+        raise error(f"[{op}] index{at or ''} = {numbers[tuple(at)]} is outside [{low}, {high}) of dimension {dim}")
     return numbers
 
 
@@ -81,10 +83,11 @@ def _source(op: str, x: Tensor, at: int, count: int, source: Tensor) -> Tensor:
     """`source` if it has x's shape, with `count` entries along `at`."""
     shape, given = tuple(x.shape), tuple(source.shape)
     wanted = (*shape[:at], count, *shape[at + 1 :])
-    if given != wanted and not (given == () and wanted == (1,)):
-        raise RuntimeError(f"[{op}] source: expected shape {wanted}, got {given}")
     if source.dtype != x.dtype:
         raise RuntimeError(f"[{op}] source: expected {x.dtype} as the tensor, got {source.dtype}")
+    if given != wanted and not (given == () and wanted == (1,)):
+        count_only = op == "index_copy" and given[:at] + given[at + 1 :] == shape[:at] + shape[at + 1 :]
+        raise (IndexError if count_only else RuntimeError)(f"[{op}] source: expected shape {wanted}, got {given}")
     return source if given == wanted else source.reshape(wanted)
 
 
@@ -107,8 +110,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
     """A copy with `value` in the entries along `dim` that `index` names."""
     if isinstance(value, Tensor) and value.ndim:
         raise RuntimeError(f"[index_fill] value: expected a number or a 0-d tensor, got shape {tuple(value.shape)}")
-    x, _, items = _entries("index_fill", input.clone(), dim, index, negative=True)
-    x[items] = value
+    x, at, items = _entries("index_fill", input.clone(), dim, index, negative=True)
+    # each entry once: the gradient of a 0-d value counts what is written
+    x[(*items[:at], _own(np.unique(items[at].numpy() % x.shape[at])))] = value
     return x.reshape(input.shape)
 
 
@@ -117,6 +121,8 @@ def index_put_(
 ) -> Tensor:
     """self[indices] = values; accumulate: self[indices] += values, where what is named several times is added up."""
     index = indices if isinstance(indices, Tensor) else tuple(slice(None) if i is None else i for i in indices)
+    if values.ndim == 0:
+        values = values.to(self.dtype)
     if values.dtype != self.dtype:
         raise RuntimeError(f"[index_put_] values: expected {self.dtype} as the tensor, got {values.dtype}")
     if accumulate:
@@ -145,7 +151,7 @@ def _grid(op: str, x: Tensor, dim: int, index: Tensor) -> tuple[np.ndarray, ...]
         raise RuntimeError(f"[{op}] index must have the input's {len(shape)} dimensions, got shape {sizes}")
     if any(s > n for d, (s, n) in enumerate(zip(sizes, shape)) if d != at):
         raise RuntimeError(f"[{op}] index: expected sizes of at most {shape} but in dimension {dim}, got {sizes}")
-    numbers = _check_range(op, index, 0, shape[at] if shape else 1, dim)
+    numbers = _check_range(op, index, 0, shape[at] if shape else 1, dim, RuntimeError)
     grid: list[np.ndarray] = list(np.ogrid[tuple(slice(n) for n in sizes)]) if sizes else []
     if sizes:
         grid[at] = numbers
@@ -176,7 +182,7 @@ def scatter_(
     if src is None and value is None:
         raise TypeError("[scatter_] expected src or value")
     if index.numel() == 0:
-        return self
+        return scatter_add_(self, dim, index, src) if isinstance(src, Tensor) else self
     what = src if src is not None else value
     if reduce is not None:
         if reduce not in ("add", "multiply"):
@@ -201,16 +207,19 @@ def scatter_reduce(
         reduce: "sum", "prod", "mean", "amax" or "amin". Equal extremes share a gradient evenly.
         include_self: False: what was there before counts only where nothing goes to.
     Raises:
-        RuntimeError: unknown reduce, shapes or types that do not fit. IndexError: a number outside the tensor.
+        RuntimeError: unknown reduce, shapes or types that do not fit, a number outside the tensor.
     """
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError(f"[scatter_reduce] reduce: expected sum, prod, mean, amax or amin, got {reduce!r}")
     if index.numel() == 0:
-        return input.clone()
+        return scatter_add_(input.clone(), dim, index, src)
     if src.dtype != input.dtype:
         raise RuntimeError(f"[scatter_reduce] src: expected {input.dtype} as the tensor, got {src.dtype}")
     src = _part("scatter_reduce", index, src)
     grid = _grid("scatter_reduce", input, dim, index)
+    if input.dtype is bfloat16 and reduce in ("amax", "amin"):  # NumPy has no extremes of it
+        wide = scatter_reduce(input.float(), dim, index, src.float(), reduce, include_self=include_self)
+        return wide.to(bfloat16)
     if reduce == "prod":
         return _products(input, grid, src, include_self)
     if reduce in ("amax", "amin"):

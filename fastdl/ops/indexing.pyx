@@ -226,8 +226,8 @@ cdef object plain(object i):
     elif isinstance(i, (bool, np.bool_)):
         return np.asarray(i)
     else:
-        raise TypeError(f"[getitem] an index is made of ints, slices, None, ..., lists, tensors, got "
-                        f"{type(i).__name__}")
+        raise (TypeError if isinstance(i, str) else IndexError)(
+            f"[getitem] an index is made of ints, slices, None, ..., lists, tensors, got {type(i).__name__}")
     if a.dtype == np.uint8:
         a = a.astype(bool)
     if a.dtype.kind not in "iub":
@@ -514,6 +514,8 @@ def masked_fill(Tensor input, Tensor mask, value):
 
 def masked_select(Tensor input, Tensor mask):
     """The elements where `mask` holds, as a vector."""
+    if mask.a.dtype != bool:
+        raise RuntimeError(f"[masked_select] expected a bool mask, got {mask.dtype}")
     both = np.broadcast_shapes(shape_of(input), shape_of(mask))
     return getitem(input.expand(both), wrap(np.broadcast_to(mask.a, both)))
 
@@ -521,7 +523,7 @@ def masked_select(Tensor input, Tensor mask):
 def nonzero(Tensor input, *, bint as_tuple=False):
     """Indices of the elements that are not zero: (count, ndim), or one vector per dimension."""
     if as_tuple:
-        return tuple([wrap(own_array(i)) for i in np.nonzero(input.a)])
+        return tuple([wrap(own_array(i)) for i in np.nonzero(np.atleast_1d(input.a))])
     return wrap(own_array(np.argwhere(input.a)))
 
 
@@ -563,7 +565,10 @@ cdef Tensor along(str op, Tensor x, int at, int dim, Tensor index):
             if d != at and cnp.PyArray_DIMS(index.a)[d] > cnp.PyArray_DIMS(x.a)[d]:
                 raise RuntimeError(f"[{op}] index: expected sizes of at most {shape_of(x)} but in dimension {dim}, got "
                                    f"{shape_of(index)}")
-    return in_range(op, index, cnp.PyArray_DIMS(x.a)[at], dim, False)
+    try:
+        return in_range(op, index, cnp.PyArray_DIMS(x.a)[at], dim, False)
+    except IndexError as error:
+        raise RuntimeError(str(error)) from None
 
 
 def gather(Tensor input, int dim, Tensor index):
@@ -578,7 +583,7 @@ def scatter_add_(Tensor input, int dim, Tensor index, Tensor src):
     """input[index[i][j]][j] += src[i][j] for dim 0, and so on, in place; duplicates are added in the order of `src`."""
     cdef int at = normal_dim("scatter_add_", dim, cnp.PyArray_NDIM(input.a))
     cdef tuple sizes = shape_of(index)
-    if cnp.PyArray_SIZE(index.a) == 0:
+    if cnp.PyArray_SIZE(index.a) == 0 and shape_of(src) != sizes:
         return input
     if cnp.PyArray_NDIM(input.a) == 0:
         scatter_add_(input.reshape(1), 0, index.reshape(-1), src.reshape(-1))
@@ -632,19 +637,22 @@ def topk(Tensor input, int k, int dim=-1, bint largest=True, bint sorted=True):
 
 # triangles --------------------------------------------------------------------------------------------------------
 
-cdef Tensor triangle(Tensor x, object mask):
-    cdef Tensor keep = wrap(own_array(np.broadcast_to(mask, shape_of(x))))
+cdef Tensor triangle(str op, Tensor x, int diagonal, bint upper):
+    if cnp.PyArray_NDIM(x.a) < 2:
+        raise RuntimeError(f"[{op}] expected at least 2 dimensions, got shape {shape_of(x)}")
+    mask = np.tri(*shape_of(x)[-2:], diagonal, dtype=bool)
+    cdef Tensor keep = wrap(own_array(np.broadcast_to(~mask if upper else mask, shape_of(x))))
     return x & keep if cnp.PyArray_ISBOOL(x.a) else x.where(keep, as_tensor(0, x))
 
 
 def tril(Tensor input, int diagonal=0):
     """The lower triangle of the last two dimensions, zeros above it."""
-    return triangle(input, np.tri(*shape_of(input)[-2:], diagonal, dtype=bool))
+    return triangle("tril", input, diagonal, False)
 
 
 def triu(Tensor input, int diagonal=0):
     """The upper triangle of the last two dimensions, zeros below it."""
-    return triangle(input, ~np.tri(*shape_of(input)[-2:], diagonal - 1, dtype=bool))
+    return triangle("triu", input, diagonal - 1, True)
 
 
 def diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1):
@@ -663,6 +671,8 @@ def diag(Tensor input, int diagonal=0):
     """A matrix with this diagonal, or the diagonal of a matrix."""
     if input.a.ndim == 2:
         return globals()["diagonal"](input, diagonal).clone()
+    if input.a.ndim != 1:
+        raise RuntimeError(f"[diag] expected a vector or a matrix, got shape {shape_of(input)}")
     n = input.numel() + (diagonal if diagonal >= 0 else -diagonal)
     rows = np.arange(input.numel())
     return placed(input, wrap((rows - min(diagonal, 0)) * n + rows + max(diagonal, 0)), n * n, (n, n))

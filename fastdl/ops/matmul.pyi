@@ -12,8 +12,8 @@ class PackedWeight:
     """The packed form of a weight, kept on its Storage: freed with it, of no use after any in-place write."""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
-def addmm(input: Any, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
-def baddbmm(input: Any, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast."""
+def addmm(input: Any, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (mat1 @ mat2), `input` broadcast. Of whole numbers beta and alpha are cut to whole ones."""
+def baddbmm(input: Any, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor: """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast. Of whole numbers beta and alpha"""
 def bmm(input: Tensor, mat2: Tensor) -> Tensor: """The products of two stacks of matrices: (b, m, k), (b, k, n) -> (b, m, n)."""
 def dot(input: Tensor, tensor: Tensor) -> Tensor: """The inner product of two vectors."""
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: """input weight^T + bias."""

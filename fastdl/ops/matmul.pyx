@@ -41,7 +41,9 @@ cdef bint describe(Tensor x, bint trans, Matrices *m) noexcept:
     cdef npy_intp *strides = cnp.PyArray_STRIDES(x.a)
     cdef int64_t item = cnp.PyArray_ITEMSIZE(x.a), row = strides[n - 2] // item, col = strides[n - 1] // item
     m.data, m.rows, m.cols, m.trans, m.batch_dims = cnp.PyArray_DATA(x.a), dims[n - 2], dims[n - 1], False, n - 2
-    if (col == 1 or m.cols <= 1) and (row >= m.cols or m.rows <= 1):
+    if cnp.PyArray_SIZE(x.a) == 0:  # its strides mean nothing
+        m.ld = max(m.cols, 1)
+    elif (col == 1 or m.cols <= 1) and (row >= m.cols or m.rows <= 1):
         m.ld = row if m.rows > 1 else max(m.cols, 1)
     elif (row == 1 or m.rows <= 1) and (col >= m.rows or m.cols <= 1):
         m.ld, m.trans = (col if m.cols > 1 else max(m.rows, 1)), True
@@ -552,16 +554,21 @@ def outer(Tensor input, Tensor vec2):
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 
+cdef object weighted(object x, Tensor product, object beta, object alpha):
+    if not (is_fast(cnp.PyArray_TYPE(product.a)) or is_half(cnp.PyArray_TYPE(product.a))):
+        beta, alpha = int(beta), int(alpha)
+    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+
+
 def addmm(input, Tensor mat1, Tensor mat2, *, beta=1, alpha=1):
-    """beta * input + alpha * (mat1 @ mat2), `input` broadcast."""
-    product = checked_product("addmm", mat1, 2, "a matrix", mat2, 2, "a matrix")
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    """beta * input + alpha * (mat1 @ mat2), `input` broadcast. Of whole numbers beta and alpha are cut to whole ones."""
+    return weighted(input, checked_product("addmm", mat1, 2, "a matrix", mat2, 2, "a matrix"), beta, alpha)
 
 
 def baddbmm(input, Tensor batch1, Tensor batch2, *, beta=1, alpha=1):
-    """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast."""
-    product = bmm(batch1, batch2)
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast. Of whole numbers beta and alpha
+    are cut to whole ones."""
+    return weighted(input, bmm(batch1, batch2), beta, alpha)
 
 
 def linear(Tensor input, Tensor weight, Tensor bias=None):

@@ -483,7 +483,9 @@ cdef Tensor arg_extreme(str name, int op, Tensor x, object dim, bint keepdim):
     cdef Tensor flat, at
     if dim is not None:
         return arg_reduced(name, op, x, dim, keepdim)[1]
-    require_elements(name, x, ALL_DIMS)
+    if cnp.PyArray_SIZE(x.a) == 0:
+        raise IndexError(f"[{name}] expected reduction dim to be specified for input.numel() == 0, got a tensor of shape "
+                         f"{shape_of(x)}")
     flat = wrap((<object> contiguous(x).a).reshape(-1))
     at = arg_reduced(name, op, flat, 0, False)[1]
     return wrap((<object> at.a).reshape((1,) * cnp.PyArray_NDIM(x.a))) if keepdim else at
@@ -635,7 +637,8 @@ def norm(Tensor input, p="fro", dim=None, keepdim=False, dtype=None):
     if p == 2:
         return norm2(x, mask, keepdim)
     if p == 0:
-        return reduced(FDL_SUM, to_type(compare(FDL_NE, x, 0), cnp.PyArray_TYPE(x.a)), mask, keepdim)
+        # 0 is the sign of 0, its gradient that of the sign
+        return reduced(FDL_SUM, where_(compare(FDL_NE, x, 0), 1.0, x.sign()), mask, keepdim)
     x = unary(FDL_ABS, x, 0, 0)
     if p == 1:
         return reduced(FDL_SUM, x, mask, keepdim)

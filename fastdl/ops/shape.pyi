@@ -30,8 +30,8 @@ def narrow(input: Tensor, dim: _int, start: Any, length: Any) -> Tensor: """A vi
 def permute(input: Tensor, *dims: Any) -> Tensor: """A view with the dimensions in the order `dims`."""
 def ravel(input: Tensor) -> Tensor: """All elements in one dimension."""
 def repeat(*args: Any, **kwargs: Any) -> Any: ...
-def repeat_interleave(input: Tensor, repeats: Any, dim: Any = None) -> Tensor: """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
-def reshape(input: Tensor, *shape: Any) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: Any = None) -> Tensor: """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor: """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
 def reshape_as(*args: Any, **kwargs: Any) -> Any: ...
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor: """Entries moved by `shifts` along `dims`, those that fall off coming back at the other end."""
 def split(tensor: Tensor, split_size_or_sections: Any, dim: _int = 0) -> tuple[Tensor, ...]: """Views of pieces of `split_size` entries along `dim` (the last may be smaller), or of the sizes in a list."""

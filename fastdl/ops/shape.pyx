@@ -126,16 +126,20 @@ cdef tuple fitting(str op, Tensor x, tuple sizes):
     return sizes
 
 
-def reshape(Tensor input, *shape):
+def reshape(Tensor input, *sizes, shape=None):
     """The same elements in row-major order with another shape; one size may be -1. A view where possible."""
     title = "ViewBackward0" if cnp.PyArray_IS_C_CONTIGUOUS(input.a) else "ReshapeAliasBackward0"
-    return reshaped(input, fitting("reshape", input, sizes_of(shape)), title)
+    return reshaped(input, fitting("reshape", input, sizes_of(sizes if shape is None else (shape,))), title)
 
 
 def view(Tensor input, *shape):
     """As reshape, but never copies; view(dtype) reads the same memory as another type of equal size."""
     if len(shape) == 1 and isinstance(shape[0], _types.dtype):
-        return view_of(input, (<object> input.a).view(shape[0].numpy))
+        try:
+            return view_of(input, (<object> input.a).view(shape[0].numpy))
+        except ValueError as error:
+            raise RuntimeError(f"[view] a tensor of shape {shape_of(input)} and type {input.dtype} cannot be read as "
+                               f"{shape[0]}: {error}") from None
     y = reshaped(input, fitting("view", input, sizes_of(shape)), "ViewBackward0")
     if cnp.PyArray_DATA((<Tensor> y).a) != cnp.PyArray_DATA(input.a) and (<Tensor> y).a.size:
         raise RuntimeError(f"[view] a tensor of shape {shape_of(input)} and strides {input.stride()} has no view of "
@@ -267,7 +271,13 @@ def t(Tensor input):
 
 def movedim(Tensor input, source, destination):
     """A view with the dimensions `source` moved to the positions `destination`."""
-    order = np.moveaxis(np.empty(tuple(range(cnp.PyArray_NDIM(input.a))), bool), source, destination).shape
+    try:
+        order = np.moveaxis(np.empty(tuple(range(cnp.PyArray_NDIM(input.a))), bool), source, destination).shape
+    except IndexError:
+        raise
+    except ValueError:
+        raise RuntimeError(f"[movedim] source and destination: expected as many different dimensions, got {source} and "
+                           f"{destination}") from None
     return permuted(input, tuple(order), "PermuteBackward0")
 
 
@@ -276,6 +286,8 @@ def _transposed(Tensor input):
 
 
 def _matrix_transposed(Tensor input):
+    if cnp.PyArray_NDIM(input.a) < 2:
+        raise RuntimeError(f"[mT] expected a matrix or a stack of them, got shape {shape_of(input)}")
     return swapped("mT", input, -2, -1, "TransposeBackward0")
 
 
@@ -290,7 +302,10 @@ cdef class CatBackward0(Node):
     cdef object apply(self, Tensor g):
         parts, at = [], 0
         for i, n in enumerate(self.sizes):
-            parts.append(narrow(g, self.dim, at, n) if self.edges[i] is not None and n >= 0 else None)
+            if self.edges[i] is None:
+                parts.append(None)
+            else:
+                parts.append(narrow(g, self.dim, at, n) if n >= 0 else new_empty_of((0,), cnp.PyArray_TYPE(g.a)))
             at += max(n, 0)
         return tuple(parts)
 
@@ -337,7 +352,7 @@ def cat(tensors, dim=0, *, axis=None):
     if isinstance(tensors, Tensor):
         raise TypeError("[cat] tensors: expected a list or tuple of Tensors, got a Tensor")
     if not inputs:
-        raise RuntimeError("[cat] expected a non-empty list of Tensors")
+        raise ValueError("[cat] expected a non-empty list of Tensors")
     require_tensors("cat", inputs)
     for x in inputs:
         if not is_void(x):
@@ -346,9 +361,9 @@ def cat(tensors, dim=0, *, axis=None):
     else:
         first = inputs[0]
     ndim = cnp.PyArray_NDIM(first.a)
-    at = normal_dim("cat", dim if axis is None else axis, ndim)
     if ndim == 0:
         raise RuntimeError("[cat] zero-dimensional tensors cannot be concatenated")
+    at = normal_dim("cat", dim if axis is None else axis, ndim)
     typenum = cnp.PyArray_TYPE((<Tensor> inputs[0]).a)
     for i in range(ndim):
         dims[i] = cnp.PyArray_DIMS(first.a)[i]
@@ -393,11 +408,11 @@ def stack(tensors, dim=0, *, axis=None):
         raise RuntimeError("[stack] expected a non-empty list of Tensors")
     require_tensors("stack", tensors)
     first = shape_of(tensors[0])
+    at = normal_dim("stack", dim if axis is None else axis, len(first) + 1)
     for i, x in enumerate(tensors):
         if shape_of(x) != first:
             raise RuntimeError(f"[stack] expects each tensor to be equal size, but got {first} at entry 0 and "
                                f"{shape_of(x)} at entry {i}")
-    at = normal_dim("stack", dim if axis is None else axis, len(first) + 1)
     return cat([unsqueeze(x, at) for x in tensors], at)
 
 
@@ -540,15 +555,22 @@ def chunk(Tensor input, int chunks, int dim=0):
     cdef int at = proper_dim("chunk", dim, cnp.PyArray_NDIM(input.a))
     if chunks < 1:
         raise RuntimeError(f"[chunk] expected chunks >= 1, got {chunks}")
-    return split(input, max(-(-int(cnp.PyArray_DIMS(input.a)[at]) // chunks), 1), at)
+    if cnp.PyArray_DIMS(input.a)[at] == 0:
+        return pieces(input, at, [0] * chunks, False, "SplitWithSizesBackward0")
+    return split(input, -(-int(cnp.PyArray_DIMS(input.a)[at]) // chunks), at)
 
 
 def unbind(Tensor input, int dim=0):
     """Views of all slices along `dim`."""
-    if cnp.PyArray_NDIM(input.a) == 0:
-        raise RuntimeError("[unbind] expected a tensor with at least one dimension")
-    cdef int at = normal_dim("unbind", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = entry_dim("unbind", dim, cnp.PyArray_NDIM(input.a))
     return pieces(input, at, [1] * cnp.PyArray_DIMS(input.a)[at], True, "UnbindBackward0")
+
+
+cdef int entry_dim(str op, int dim, int ndim) except -1:
+    """proper_dim for operators that find no entry in a 0-d tensor."""
+    if ndim == 0:
+        raise IndexError(f"[{op}] expected a tensor with at least one dimension, got a 0-d tensor")
+    return normal_dim(op, dim, ndim)
 
 
 # Repeating, reversing ---------------------------------------------------------------------------------------------
@@ -563,7 +585,8 @@ def repeat(Tensor input, *sizes):
     shape = (1,) * (len(counts) - len(shape)) + shape
     apart = tuple([s for n in shape for s in (1, n)])
     full = tuple([s for c, n in zip(counts, shape) for s in (c, n)])
-    return reshape(expand_to(reshape(input, apart), full), tuple([c * n for c, n in zip(counts, shape)]))
+    cdef Tensor out = reshape(expand_to(reshape(input, apart), full), tuple([c * n for c, n in zip(counts, shape)]))
+    return clone(out) if out.storage is input.storage else out
 
 
 def tile(Tensor input, *dims):
@@ -574,24 +597,34 @@ def tile(Tensor input, *dims):
 
 def index_select(Tensor input, int dim, Tensor index):
     """The entries of `input` along `dim` at the positions in the 1-d `index`."""
-    cdef int at = proper_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = entry_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
     if cnp.PyArray_NDIM(index.a) > 1:
         raise IndexError(f"[index_select] expected a 1-d index, got shape {shape_of(index)}")
     cdef Tensor ids = in_range("index_select", index, cnp.PyArray_DIMS(input.a)[at], dim, False)
     return take_dim(input, at, wrap(ids.a.reshape(-1)) if ids.a.ndim == 0 else ids, "IndexSelectBackward0")
 
 
-def repeat_interleave(Tensor input, repeats, dim=None):
-    """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor)."""
+def repeat_interleave(Tensor input, repeats=None, dim=None):
+    """Each entry repeated; `repeats` is a number or one count per entry along `dim` (None: of the flattened tensor).
+
+    repeat_interleave(counts): each number 0, 1, .. as often as its count says.
+    """
+    if repeats is None:
+        if cnp.PyArray_NDIM(input.a) != 1 or (<object> input.a).dtype.kind not in "iu":
+            raise RuntimeError(f"[repeat_interleave] repeats: expected a vector of whole numbers, got shape "
+                               f"{shape_of(input)} of {input.dtype}")
+        input, repeats = wrap(np.arange(input.a.size)), input
     if dim is None:
         input, dim = ravel(input), 0
-    cdef int at = proper_dim("repeat_interleave", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = entry_dim("repeat_interleave", dim, cnp.PyArray_NDIM(input.a))
     n = cnp.PyArray_DIMS(input.a)[at]
     counts = (<Tensor> repeats).a if isinstance(repeats, Tensor) else np.asarray(repeats)
     if counts.ndim and counts.size not in (1, n):
         raise RuntimeError(f"[repeat_interleave] expected 1 or {n} counts, got {counts.size}")
     if counts.ndim and counts.size != n:
         counts = counts[0]
+    if counts.size and counts.min() < 0:
+        raise RuntimeError(f"[repeat_interleave] repeats: expected numbers >= 0, got {counts.min()}")
     if counts.size and int(counts.max()) * max(<int64_t> n, 1) >= 1 << 59:  # NumPy's sizes overflow
         raise MemoryError(f"[repeat_interleave] {n} entries repeated up to {counts.max()} times")
     return take_dim(input, at, wrap(np.repeat(np.arange(n), counts)), "RepeatInterleaveBackward0")
@@ -599,9 +632,13 @@ def repeat_interleave(Tensor input, repeats, dim=None):
 
 def flip(Tensor input, *dims):
     """A copy with the order of entries reversed along `dims`."""
+    places = [normal_dim("flip", d, cnp.PyArray_NDIM(input.a)) for d in sizes_of(dims)]
+    if len(set(places)) != len(places):
+        raise RuntimeError(f"[flip] dims: expected each dimension once, got {sizes_of(dims)}")
+    if not places or cnp.PyArray_NDIM(input.a) == 0:
+        return clone(input)
     out = input
-    for d in sizes_of(dims):
-        at = proper_dim("flip", d, cnp.PyArray_NDIM(input.a))
+    for at in places:
         out = take_dim(out, at, wrap(np.arange(cnp.PyArray_DIMS(input.a)[at])[::-1].copy()), "FlipBackward0")
     return out
 
@@ -611,8 +648,11 @@ def roll(Tensor input, shifts, dims=None):
     if dims is None:
         return reshape(roll(ravel(input), shifts, 0), shape_of(input))
     out = input
-    for s, d in zip((shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims):
-        at = proper_dim("roll", d, cnp.PyArray_NDIM(input.a))
+    shifts, dims = (shifts,) if isinstance(shifts, int) else shifts, (dims,) if isinstance(dims, int) else dims
+    if len(shifts) != len(dims):
+        raise RuntimeError(f"[roll] shifts and dims: expected as many of both, got {shifts} and {dims}")
+    for s, d in zip(shifts, dims):
+        at = entry_dim("roll", d, cnp.PyArray_NDIM(input.a))
         n = cnp.PyArray_DIMS(input.a)[at]
         out = take_dim(out, at, wrap((np.arange(n) - s % max(n, 1)) % max(n, 1)), "RollBackward0")
     return out
@@ -671,7 +711,7 @@ def copy_(Tensor input, source, bint non_blocking=False):
 @cython.final
 cdef class FillBackward0(Node):
     cdef object apply(self, Tensor g):
-        return None
+        return g.new_zeros(shape_of(g))
 
 
 cdef int fill_data(Tensor x, object value) except -1:
@@ -692,7 +732,7 @@ def fill_(Tensor input, value):
     fill_data(input, value)
     if grad_enabled() and wants(input):
         node = FillBackward0.__new__(FillBackward0)
-    return end_inplace(input, "fill_", node, (None,))
+    return end_inplace(input, "fill_", node, (edge(input),))
 
 
 def zero_(Tensor input):

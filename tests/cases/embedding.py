@@ -93,9 +93,9 @@ ERRORS = [
     Error(
         "one_hot index",
         lambda: one_hot(fastdl.tensor([0, 5]), 5),
-        IndexError,
+        RuntimeError,
         r"\[one_hot\] input\[1\].*\[0, 5\), got 5",
     ),
-    Error("one_hot negative", lambda: one_hot(fastdl.tensor([-2])), IndexError, "got -2"),
-    Error("one_hot nothing", lambda: one_hot(fastdl.tensor(np.zeros(0, np.int64))), ValueError, "got -1 for 0 indices"),
+    Error("one_hot negative", lambda: one_hot(fastdl.tensor([-2])), RuntimeError, "got -2"),
+    Error("one_hot nothing", lambda: one_hot(fastdl.tensor(np.zeros(0, np.int64))), RuntimeError, "got -1 for 0 indices"),
 ]
