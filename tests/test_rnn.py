@@ -461,7 +461,7 @@ def test_lists_of_sequences():
             r"expected shape \(1, 2, 4\)",
         ),
         (lambda: nn.LSTM(3, 4)(fastdl.zeros(2, 2, 3), fastdl.zeros(1, 2, 4)), TypeError, r"pair \(h0, c0\)"),
-        (lambda: nn.LSTM(3, 4)(fastdl.zeros(2, 2, 3).double()), TypeError, "expected float64 like the input"),
+        (lambda: nn.LSTM(3, 4)(fastdl.zeros(2, 2, 3).double()), ValueError, "must have the type torch.float32"),
         (lambda: nn.LSTM(3, 4, proj_size=2), NotImplementedError, "proj_size"),
         (lambda: nn.GRU(3, 0), ValueError, "greater than zero"),
         (lambda: nn.GRU(3, 4.0), TypeError, "hidden_size should be of type int, got: float"),

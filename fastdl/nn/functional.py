@@ -115,6 +115,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         if weight.dim() != 1 or weight.numel() != channels:
             raise RuntimeError(f"[prelu] weight: expected {channels} entries or 1, got shape {tuple(weight.shape)}")
         weight = weight.reshape(-1, *[1] * (input.dim() - 2))
+    elif input.dim() == 0:
+        weight = weight.reshape(())
     return input.where(input > 0, weight * input)
 
 

@@ -159,6 +159,9 @@ class RNNBase(Module):
             return self._forward_packed(input, hx)
         name, ndim = type(self).__name__, input.dim()
         tokens = ndim == 2 and input.dtype is int64
+        weight = self._flat_weights[0]
+        if not tokens and weight is not None and input.dtype is not weight.dtype:
+            raise ValueError(f"{name}: input must have the type {weight.dtype} of the weights, got {input.dtype}")
         if ndim not in (2, 3):
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {ndim}D tensor instead")
         if tokens:

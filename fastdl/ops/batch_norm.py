@@ -40,10 +40,11 @@ def batch_norm(
         input (N, C, ...) -> the same; all others (C,).
     Raises:
         RuntimeError: sizes do not fit, or no statistics when not training.
+        IndexError: fewer than 2 dimensions.
         ValueError: one value per channel when training.
     """
     if input.dim() < 2:
-        raise RuntimeError(f"[batch_norm] input: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+        raise IndexError(f"[batch_norm] input: expected at least 2 dimensions, got shape {tuple(input.shape)}")
     channels = input.shape[1]
     for name, values in (
         ("running_mean", running_mean),

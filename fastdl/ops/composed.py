@@ -84,13 +84,20 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta * input + alpha * outer(vec1, vec2): (n, m), (n), (m) -> (n, m)."""
+    """beta * input + alpha * outer(vec1, vec2): (n, m), (n), (m) -> (n, m).
+
+    Raises: RuntimeError for fractions as factors of integers.
+    """
+    whole = not any(x.is_floating_point() for x in (input, vec1, vec2))
+    if whole and (isinstance(beta, float) or isinstance(alpha, float)):
+        raise RuntimeError(f"[addr] beta, alpha: expected whole numbers for integers, got {beta} and {alpha}")
     return _plus(input, outer(vec1, vec2), beta, alpha)
 
 
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * sum of batch1[i] @ batch2[i]: (n, p), (b, n, m), (b, m, p) -> (n, p)."""
-    return _plus(input, sum(bmm(batch1, batch2), 0), beta, alpha)
+    product = bmm(batch1, batch2)
+    return _plus(input, sum(product, 0, dtype=product.dtype), beta, alpha)
 
 
 def rsub(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
@@ -294,6 +301,8 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence = 2, out: None = None) 
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"[tensordot] dims: expected a number >= 0, got {dims}")
+        if dims > min(a.ndim, b.ndim):
+            raise RuntimeError(f"[tensordot] dims: expected at most {min(a.ndim, b.ndim)}, got {dims}")
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
@@ -415,7 +424,8 @@ def _einsum_pair(
     rows, columns = math.prod(sizes(a, have_a, only_a)), math.prod(sizes(b, have_b, only_b))
     left = reshape(permute(a, *(have_a.index(s) for s in batch + only_a + inner)), n, rows, k)
     right = reshape(permute(b, *(have_b.index(s) for s in batch + inner + only_b)), n, k, columns)
-    return reshape(matmul(left, right), tuple(shape)), batch + only_a + only_b
+    product = matmul(left, right) if inner else left * right
+    return reshape(product, tuple(shape)), batch + only_a + only_b
 
 
 # orders, counts, positions ---------------------------------------------------------------------------------------

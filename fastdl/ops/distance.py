@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .._tensor import Tensor, from_numpy, register_method
-from .common import broadcast_to
+from .common import broadcast_to, promote_types
 from .elementwise import where
 from .matmul import bmm, matmul
 from .reduce import norm as vector_norm
@@ -30,8 +30,10 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(||x1||, eps) max(||x2||, eps)) along `dim`; x1 and x2 are broadcast.
 
-    Raises: RuntimeError for integers.
+    Raises: RuntimeError if both hold integers.
     """
+    common = promote_types(x1.dtype, x2.dtype)
+    x1, x2 = x1.to(common), x2.to(common)
     _floating("cosine_similarity", x1=x1, x2=x2)
     rank = max(x1.dim(), x2.dim())
     if not -rank <= dim < max(rank, 1):

@@ -51,7 +51,8 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """input for a target of 1, max(0, margin - input) for -1."""
-    loss = where(ne(target, 1), (margin - input).clamp_min(0), 0.0) + where(ne(target, -1), input, 0.0)
+    margin = margin if input.is_floating_point() else int(margin)  # integers keep their type
+    loss = where(ne(target, 1), (margin - input).clamp_min(0), 0) + where(ne(target, -1), input, 0)
     return _reduced(loss, reduction, size_average, reduce)
 
 

@@ -51,7 +51,7 @@ ERRORS = [
     Error("multi margin p", lambda: F.multi_margin_loss(_x, fastdl.tensor([0, 1, 2]), p=3), ValueError, "only p == 1"),
     Error("gaussian var", lambda: F.gaussian_nll_loss(_x, _x, -_x), ValueError, "var has negative"),
     Error("gaussian shape", lambda: F.gaussian_nll_loss(_x, _x, _row), ValueError, "var is of incorrect size"),
-    Error("cosine integers", lambda: F.cosine_similarity(_x.long(), _x), RuntimeError, "expected a floating-point"),
+    Error("cosine integers", lambda: F.cosine_similarity(_x.long(), _x.long()), RuntimeError, "expected a floating-point"),
     Error("cdist sizes", lambda: fastdl.cdist(_x, _x.T), RuntimeError, r"got \(3, 4\) and \(4, 3\)"),
     Error("cdist mode", lambda: fastdl.cdist(_x, _x, compute_mode="mm"), ValueError, "'mm' is not a valid value"),
     Error("bilinear sizes", lambda: F.bilinear(_x, _x, fastdl.ones(2, 3, 4)), RuntimeError, r"weight \(2, 3, 4\)"),

@@ -66,7 +66,7 @@ def test_tensor_dataset_gives_rows():
 
 @pytest.mark.parametrize("shapes", [[(3, 2), (4,)], [(3,), ()]])
 def test_tensor_dataset_of_different_lengths_is_an_error(shapes):
-    with pytest.raises(ValueError, match=r"\[TensorDataset\]"):
+    with pytest.raises((AssertionError, IndexError), match=r"\[TensorDataset\]"):
         TensorDataset(*[fastdl.zeros(shape) for shape in shapes])
 
 
@@ -78,7 +78,7 @@ def test_concatenation_and_subset():
     for i in (7, -8):
         with pytest.raises(IndexError, match=f"index {i} is out of range for 7"):
             both[i]
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(AssertionError, match="empty"):
         ConcatDataset([])
     with pytest.raises(TypeError, match="random access"):
         ConcatDataset([Stream(1)])

@@ -103,9 +103,11 @@ def pack_padded_sequence(
         input (T, B, ..) -> data (rows, ..)
     Raises:
         RuntimeError: a length is outside [1, T], or lengths grow although enforce_sorted.
+        IndexError, RuntimeError: input has fewer than 2 dimensions.
     """
     if input.dim() < 2:
-        raise RuntimeError(f"[pack_padded_sequence] input: expected shape (T, B, ..), got {tuple(input.shape)}")
+        kind = IndexError if enforce_sorted else RuntimeError
+        raise kind(f"[pack_padded_sequence] input: expected shape (T, B, ..), got {tuple(input.shape)}")
     steps, batch = (input.shape[1], input.shape[0]) if batch_first else input.shape[:2]
     size = checked_lengths(lengths, batch, steps)
     if enforce_sorted and (np.diff(size) > 0).any():
@@ -152,15 +154,16 @@ def pad_sequence(
     padding_value: float = 0.0,
     padding_side: str = "right",
 ) -> Tensor:
-    """Sequences (length, ..) of different lengths as one batch (T, B, ..), filled up with padding_value.
+    """Sequences (length, ..) of different lengths as one batch (T, B, ..) of the first one's type, filled up with
+    padding_value.
 
     Raises:
         RuntimeError: there are none, or they differ in more than their lengths.
         ValueError: padding_side is neither "left" nor "right".
     """
     parts = list(sequences)
-    if not parts:
-        raise RuntimeError("[pad_sequence] sequences: expected at least one, got none")
+    if not parts or any(part.dim() == 0 for part in parts):
+        raise RuntimeError("[pad_sequence] sequences: expected at least one, of at least one dimension each")
     if padding_side not in ("left", "right"):
         raise ValueError(f"[pad_sequence] padding_side: expected 'left' or 'right', got {padding_side!r}")
     longest, tail = max(len(p) for p in parts), tuple(parts[0].shape[1:])
@@ -174,7 +177,7 @@ def pad_sequence(
         if len(part) < longest:
             padding = full((longest - len(part), *tail), padding_value, dtype=part.dtype)
             part = cat([part, padding] if padding_side == "right" else [padding, part])
-        padded.append(part)
+        padded.append(part.to(parts[0].dtype))
     return stack(padded, 0 if batch_first else 1)
 
 

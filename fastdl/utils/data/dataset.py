@@ -40,16 +40,16 @@ class TensorDataset(Dataset[tuple]):
     """Sample i is the tuple of the tensors' rows i.
 
     Raises:
-        ValueError: the tensors' first sizes differ.
+        AssertionError: the tensors' first sizes differ. IndexError: a tensor has no dimension.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
         for i, tensor in enumerate(tensors):
             if tensor.dim() == 0:
-                raise ValueError(f"[TensorDataset] tensor {i} has no rows: its shape is ()")
+                raise IndexError(f"[TensorDataset] tensor {i} has no rows: its shape is ()")
             if tensor.shape[0] != tensors[0].shape[0]:
                 sizes = ", ".join(str(tuple(t.shape)) for t in tensors)
-                raise ValueError(f"[TensorDataset] tensors: expected one number of rows, got the shapes {sizes}")
+                raise AssertionError(f"[TensorDataset] tensors: expected one number of rows, got the shapes {sizes}")
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple:
@@ -88,7 +88,7 @@ class ConcatDataset(Dataset[T_co]):
     def __init__(self, datasets: Iterable[Dataset]) -> None:
         self.datasets = list(datasets)
         if not self.datasets:
-            raise ValueError("[ConcatDataset] datasets should not be an empty iterable")
+            raise AssertionError("[ConcatDataset] datasets should not be an empty iterable")
         if any(isinstance(part, IterableDataset) for part in self.datasets):
             raise TypeError("[ConcatDataset] takes data sets with random access; ChainDataset takes iterable ones")
         self.cumulative_sizes = list(itertools.accumulate(len(part) for part in self.datasets))  # type: ignore[arg-type]
