@@ -95,6 +95,8 @@ CALLS = [
     "t.maximum(x, -x)", "x // 0.5", "x % 0.5", "x.sign()", "x.diff()", "x.triu()", "x.flip(0)", "x == x.T.T",
     "F.batch_norm(x, None, None, training=True)", "t.lerp(x, -x, 0.25)", "t.addmm(x[:, :4], x, x.T)",
     "t.bmm(x[None], x.T[None])", "x.index_add(0, t.tensor([1, 2]), x[:2])", "x.scatter(1, t.tensor([[0], [1]]), 2.0)",
+    "F.conv_transpose2d(x.reshape(1, 2, 4, 3), x.reshape(2, 3, 2, 2), None, (2, 1), 0, (1, 0))",
+    "F.avg_pool2d(x.reshape(1, 1, 4, 6), (2, 3), 1, (1, 0))", "F.nll_loss(x, t.tensor([0, 2, 5, 1]))",
 ]  # fmt: skip
 
 
@@ -119,6 +121,26 @@ def test_gradients():
         assert x.grad.dtype is t.bfloat16
         grads.append(x.grad.double().numpy())
     np.testing.assert_allclose(*grads, 2**-6, 2**-6)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_recurrent_layers(name):
+    layer = getattr(nn, name)(6, 3, bidirectional=True).to(BF16)
+    x = fastdl.tensor(X.tolist(), dtype=BF16, requires_grad=True)
+    out = layer(x)[0]
+    out.sum().backward()
+    assert out.dtype is x.grad.dtype is layer.weight_hh_l0.grad.dtype is BF16
+    y = x.detach().float().requires_grad_()
+    expected = layer.float()(y)[0]
+    expected.sum().backward()
+    np.testing.assert_allclose(out.detach().double().numpy(), expected.detach().double().numpy(), 2**-7, 2**-9)
+    np.testing.assert_allclose(x.grad.double().numpy(), y.grad.double().numpy(), 2**-6, 2**-7)
+
+
+def test_packing_has_a_gradient():
+    x = fastdl.ones(3, 2, 1, dtype=BF16, requires_grad=True)
+    nn.utils.rnn.pack_padded_sequence(x, [3, 1]).data.sum().backward()
+    assert x.grad.squeeze(2).tolist() == [[1, 1], [1, 0], [1, 0]]
 
 
 def test_in_place():

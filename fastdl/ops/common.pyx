@@ -99,10 +99,13 @@ cdef Tensor to_float(Tensor x):
 
 
 cdef Tensor as_tensor(object x, Tensor like):
+    cdef int typenum
     if isinstance(x, Tensor):
         return <Tensor> x
     if is_number(x):
-        return wrap(own_array(np.array(x, cnp.PyArray_DescrFromType(result_type_scalar(like, x)))))
+        typenum = result_type_scalar(like, x)
+        number = np.array(x) if typenum == cnp.NPY_UINT8 else x  # negative numbers wrap
+        return wrap(own_array(np.asarray(number, cnp.PyArray_DescrFromType(typenum))))
     if isinstance(x, ndarray):
         return wrap(own_array(x))
     raise TypeError(f"[operator] operands: expected a tensor or a number, got {type(x).__name__} beside a tensor of shape "

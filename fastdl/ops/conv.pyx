@@ -10,8 +10,9 @@ from libc.stdint cimport int64_t
 from numpy cimport npy_intp
 
 from .._kernels cimport Scratch, fdl_conv_args, fdl_table, scratch, unwatch, watch
-from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, wants)
-from .common cimport shape_of, sum_to, to_type
+from .._tensor cimport (Node, Tensor, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
+                        wants)
+from .common cimport category, shape_of, sum_to, to_type
 
 cnp.import_array()
 
@@ -171,6 +172,11 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
         return to_type(convolution(op, dims, to_type(input, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
                                    None if bias is None else to_type(bias, cnp.NPY_FLOAT32), stride, padding, dilation,
                                    groups), cnp.PyArray_TYPE(input.a))
+    if category(cnp.PyArray_TYPE(input.a)) == 1 and cnp.PyArray_TYPE(weight.a) == cnp.PyArray_TYPE(input.a):
+        # integers through float64, exact below 2^53
+        return cast(cast(convolution(op, dims, cast(input, cnp.NPY_FLOAT64), cast(weight, cnp.NPY_FLOAT64),
+                                     None if bias is None else cast(bias, cnp.NPY_FLOAT64), stride, padding, dilation,
+                                     groups), cnp.NPY_INT64), cnp.PyArray_TYPE(input.a))
     check_operands(op, input, weight, bias, dims)
     numbers(op, "stride", stride, dims, 1, steps)
     numbers(op, "dilation", dilation, dims, 1, gaps)
@@ -201,7 +207,7 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
         raise RuntimeError(f"[{op}] Kernel size can't be greater than actual input size: input {shape_of(input)} with "
                            f"padding {padding!r}, weight {shape_of(weight)} with dilation {dilation}")
     s.groups = groups
-    if s.groups < 1 or of_weight[0] % s.groups:
+    if s.groups < 1 or of_weight[0] < s.groups or of_weight[0] % s.groups:
         raise RuntimeError(f"[{op}] groups: expected a number that divides the {of_weight[0]} output channels of weight "
                            f"{shape_of(weight)}, got {groups}")
     if of_weight[1] * s.groups != shape[1]:
@@ -229,9 +235,9 @@ cdef Tensor transposed(str op, int dims, Tensor input, Tensor weight, Tensor bia
     cdef int i
     cdef Tensor y
     if is_half(cnp.PyArray_TYPE(input.a)) and cnp.PyArray_TYPE(weight.a) == cnp.PyArray_TYPE(input.a):
-        return to_type(convolution(op, dims, to_type(input, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
-                                   None if bias is None else to_type(bias, cnp.NPY_FLOAT32), stride, padding, dilation,
-                                   groups), cnp.PyArray_TYPE(input.a))
+        return to_type(transposed(op, dims, to_type(input, cnp.NPY_FLOAT32), to_type(weight, cnp.NPY_FLOAT32),
+                                  None if bias is None else to_type(bias, cnp.NPY_FLOAT32), stride, padding,
+                                  output_padding, groups, dilation), cnp.PyArray_TYPE(input.a))
     check_operands(op, input, weight, bias, dims)
     numbers(op, "stride", stride, dims, 1, steps)
     numbers(op, "padding", padding, dims, 0, pads)

@@ -779,7 +779,7 @@ def elu(Tensor input, double alpha=1.0, bint inplace=False):
 def gelu(Tensor input, *, approximate="none"):
     """input * Phi(input), Phi the normal distribution function; approximate="tanh": its tanh form"""
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"[gelu] approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise RuntimeError(f"[gelu] approximate must be 'none' or 'tanh', got {approximate!r}")
     return unary(FDL_GELU if approximate == "none" else FDL_GELU_TANH, input, 0, 0)
 
 

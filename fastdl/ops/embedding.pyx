@@ -18,7 +18,7 @@ cnp.import_array()
 
 cdef Tensor indices(str op, Tensor input):
     if cnp.PyArray_TYPE(input.a) != cnp.NPY_INT64 and (<object> input.a).dtype.kind not in "iu":
-        raise TypeError(f"[{op}] input: expected integers, got {input.dtype}")
+        raise RuntimeError(f"[{op}] input: expected integers, got {input.dtype}")
     return contiguous(cast(input, cnp.NPY_INT64))
 
 
@@ -29,6 +29,11 @@ cdef Tensor gather_rows(Tensor weight, Tensor index):
     cdef Tensor table = contiguous(weight), out
     cdef int64_t n = cnp.PyArray_SIZE(index.a), v = cnp.PyArray_DIMS(table.a)[0], d = cnp.PyArray_DIMS(table.a)[1], bad
     cdef const fdl_table *K = kernels(typenum)
+    if not is_fast(typenum):
+        wrong = ((<object> index.a) < 0) | ((<object> index.a) >= v)
+        if wrong.any():
+            raise_index("embedding", index, np.argmax(wrong), v)
+        return wrap(own_array((<object> table.a)[index.a]))
     for i in range(ndim):
         shape[i] = cnp.PyArray_DIMS(index.a)[i]
     shape[ndim] = d
@@ -163,20 +168,23 @@ def embedding(Tensor input, Tensor weight, padding_idx=None, max_norm=None, doub
     Shape:
         input (..), weight (V, D) -> (.., D).
     Raises:
-        IndexError: an index outside [0, V). ValueError: weight is not a matrix, padding_idx outside [-V, V).
-        TypeError: input is not of integers, weight not of float32 or float64.
+        IndexError: an index outside [0, V). ValueError: padding_idx outside [-V, V).
+        RuntimeError: weight is not a matrix, input is not of integers.
     Source: torch.nn.functional.embedding.
     """
-    cdef Tensor index = indices("embedding", input), out
+    cdef Tensor index, out
     cdef EmbeddingBackward0 node
     cdef int64_t v, padding = -1
     if cnp.PyArray_NDIM(weight.a) != 2:
-        raise ValueError(f"[embedding] weight: expected shape (V, D), got {shape_of(weight)}")
+        raise (RuntimeError if cnp.PyArray_NDIM(weight.a) else IndexError)(
+            f"[embedding] weight: expected shape (V, D), got {shape_of(weight)}")
+    index = indices("embedding", input)
     if not is_fast(cnp.PyArray_TYPE(weight.a)):
         if is_half(cnp.PyArray_TYPE(weight.a)) and max_norm is None:
             return to_type(embedding(input, to_type(weight, cnp.NPY_FLOAT32), padding_idx, None, norm_type,
                                      scale_grad_by_freq, sparse), cnp.PyArray_TYPE(weight.a))
-        raise TypeError(f"[embedding] weight: expected float32 or float64, got {weight.dtype}")
+        if max_norm is not None:
+            raise RuntimeError(f"[embedding] max_norm: expected a floating-point weight, got {weight.dtype}")
     v = cnp.PyArray_DIMS(weight.a)[0]
     if padding_idx is not None:
         padding = padding_idx

@@ -2,12 +2,14 @@
 
 import warnings
 
+cimport numpy as cnp
+
 import numpy as np
 
 from .._kernels cimport FDL_REDUCTION_NONE, FDL_REDUCTION_SUM
-from .._tensor cimport Tensor
+from .._tensor cimport Tensor, own_array, wrap
 from .chain cimport Chain, run
-from .common cimport first_place, same_shape, shape_of
+from .common cimport category, first_place, same_shape, shape_of
 from .loss cimport reduction_code
 
 from .chain import Chain as chain
@@ -42,6 +44,16 @@ cdef Tensor activation(Chain f, Tensor x, double p=0, double q=0, bint inplace=F
     return x.copy_(y) if inplace else y
 
 
+cdef Tensor limited(Tensor x, double low, double high, bint inplace):
+    """HARDTANH; integers keep their type."""
+    if category(cnp.PyArray_TYPE(x.a)) != 1:
+        return activation(HARDTANH, x, low, high, inplace)
+    if low < 0 and cnp.PyArray_TYPE(x.a) == cnp.NPY_UINT8:
+        raise RuntimeError(f"[hardtanh] min_val: expected a number >= 0 for unsigned integers, got {low}")
+    y = x.clamp(int(low), int(high))
+    return x.copy_(y) if inplace else y
+
+
 def mish(Tensor input, bint inplace=False):
     """input * tanh(softplus(input))"""
     return activation(MISH, input, 0, 0, inplace)
@@ -64,12 +76,12 @@ def tanhshrink(Tensor input):
 
 def hardtanh(Tensor input, double min_val=-1.0, double max_val=1.0, bint inplace=False):
     """input limited to [min_val, max_val]; the gradient is 0 also at the limits."""
-    return activation(HARDTANH, input, min_val, max_val, inplace)
+    return limited(input, min_val, max_val, inplace)
 
 
 def relu6(Tensor input, bint inplace=False):
     """input limited to [0, 6]"""
-    return activation(HARDTANH, input, 0, 6, inplace)
+    return limited(input, 0, 6, inplace)
 
 
 def hardsigmoid(Tensor input, bint inplace=False):
@@ -108,14 +120,20 @@ def hardshrink(Tensor input, double lambd=0.5):
 
 def threshold(Tensor input, double threshold, double value, bint inplace=False):
     """input where it is above `threshold`, else `value`"""
-    return activation(THRESHOLD, input, threshold, value, inplace)
+    if category(cnp.PyArray_TYPE(input.a)) != 1:
+        return activation(THRESHOLD, input, threshold, value, inplace)
+    x = input.a  # integers keep their type
+    y = wrap(own_array(np.where(x > int(threshold), x, int(value)).astype(x.dtype, copy=False)))
+    return input.copy_(y) if inplace else y
 
 
 def glu(Tensor input, int dim=-1):
     """a * sigmoid(b), where a and b are the halves of `input` along `dim`.
 
-    Raises: RuntimeError if the size of that dimension is odd.
+    Raises: RuntimeError if the size of that dimension is odd, or there is none.
     """
+    if input.dim() == 0:
+        raise RuntimeError("[glu] input: expected at least one dimension, got a 0-d tensor")
     if input.size(dim) % 2:
         raise RuntimeError(f"[glu] input: expected an even size in dimension {dim}, got shape {shape_of(input)}")
     a, b = input.chunk(2, dim)
@@ -207,8 +225,12 @@ def mse_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduct
 
 def l1_loss(Tensor input, Tensor target, size_average=None, reduce=None, reduction="mean"):
     """|input - target|, reduced."""
+    cdef int how = reduction_code("l1_loss", reduction, size_average, reduce)
     warn_sizes("l1_loss", input, target)
-    return run(L1, reduction_code("l1_loss", reduction, size_average, reduce), input, target, None, None, 0, 0)
+    if category(cnp.PyArray_TYPE(input.a)) < 2 and category(cnp.PyArray_TYPE(target.a)) < 2:
+        loss = (input - target).abs()  # of integers
+        return loss if how == FDL_REDUCTION_NONE else loss.sum() if how == FDL_REDUCTION_SUM else loss.mean()
+    return run(L1, how, input, target, None, None, 0, 0)
 
 
 def huber_loss(Tensor input, Tensor target, reduction="mean", double delta=1.0):

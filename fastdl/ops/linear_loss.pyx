@@ -289,7 +289,7 @@ def linear_cross_entropy(Tensor input, Tensor linear_weight, Tensor target, *, T
         input (D) or (N, D), linear_weight (C, D) or (C, d.., D), target () or (N) or (N, d..)
         -> () or target's shape for "none".
     Raises:
-        IndexError, ValueError, TypeError: as cross_entropy. RuntimeError: sizes or types that do not fit.
+        IndexError, ValueError, RuntimeError: as cross_entropy; sizes or types that do not fit.
         NotImplementedError: create_graph=True in chunks.
     Source: torch.nn.functional.linear_cross_entropy; Hsu et al., arXiv:2410.10989 (gradients in the forward pass).
     """

@@ -42,7 +42,8 @@ cdef tuple target_shape(str op, tuple shape, tuple target):
     if not shape:
         raise ValueError(f"[{op}] input: expected shape (C), (N, C) or (N, C, d1, ..), got ()")
     if target != expected:
-        raise ValueError(f"[{op}] target: expected one class per row of input {shape}, that is shape {expected}, got "
+        raise (ValueError if len(shape) == 1 or shape[:1] != target[:1] else RuntimeError)(
+            f"[{op}] target: expected one class per row of input {shape}, that is shape {expected}, got "
                          f"{target}")
     if shape[0 if len(shape) == 1 else 1] == 0:
         raise ValueError(f"[{op}] input: expected at least one class, got shape {shape}")
@@ -51,9 +52,8 @@ cdef tuple target_shape(str op, tuple shape, tuple target):
 
 cdef Tensor class_indices(str op, Tensor target):
     if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind not in "iu":
-        raise TypeError(f"[{op}] target: expected class indices (int64), or for cross_entropy probabilities of "
-                        f"input's shape, "
-                        f"got {target.dtype} of shape {shape_of(target)}")
+        raise RuntimeError(f"[{op}] target: expected class indices (int64), or for cross_entropy probabilities of "
+                           f"input's shape, got {target.dtype} of shape {shape_of(target)}")
     return contiguous(cast(target, cnp.NPY_INT64))
 
 
@@ -61,7 +61,7 @@ cdef Tensor class_weights(str op, Tensor weight, int typenum, Py_ssize_t classes
     if weight is None:
         return None
     if cnp.PyArray_NDIM(weight.a) != 1 or cnp.PyArray_SIZE(weight.a) != classes:
-        raise ValueError(f"[{op}] weight: expected one number per class, shape ({classes},), got {shape_of(weight)}")
+        raise RuntimeError(f"[{op}] weight: expected one number per class, shape ({classes},), got {shape_of(weight)}")
     return contiguous(cast(weight, typenum))
 
 
@@ -262,7 +262,7 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
 
 cdef int check_scores(str op, Tensor input) except -1:
     if not is_fast(cnp.PyArray_TYPE(input.a)):
-        raise TypeError(f"[{op}] input: expected float32 or float64 scores, got {input.dtype}")
+        raise RuntimeError(f"[{op}] input: expected float32 or float64 scores, got {input.dtype}")
     return 0
 
 
@@ -318,7 +318,7 @@ cdef Tensor soft_cross_entropy(Tensor input, Tensor target, Tensor weight, int r
     cdef bint record_x = grad_enabled() and wants(input), record_target = grad_enabled() and wants(aim)
     cdef int64_t v = shape[0] if ndim == 1 else shape[1]
     if v == 0:
-        raise ValueError(f"[cross_entropy] input: expected at least one class, got shape {shape}")
+        raise RuntimeError(f"[cross_entropy] input: expected at least one class, got shape {shape}")
     cdef int64_t n = cnp.PyArray_SIZE(input.a) // v
     cdef int64_t outer = cnp.PyArray_DIMS(input.a)[0] if planes else n, inner = n // outer if planes and outer else 1
     cdef Tensor w = class_weights("cross_entropy", weight, typenum, v)
@@ -388,15 +388,18 @@ def cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_average=
         input (C), (N, C) or (N, C, d..), target () , (N) or (N, d..) -> () or target's shape for "none".
     Raises:
         IndexError: a target outside [0, C) that is not ignore_index.
-        ValueError: shapes that do not fit, an unknown reduction, label_smoothing outside [0, 1].
-        TypeError: input of integers, target of the wrong kind.
+        ValueError: sizes of the batch that differ, an unknown reduction.
+        RuntimeError: other sizes that do not fit, input or target of the wrong kind, label_smoothing outside [0, 1].
     Source: torch.nn.functional.cross_entropy; one pass, csrc/cross_entropy.c.
     """
     cdef int code = reduction_code("cross_entropy", reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"[cross_entropy] label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+        raise RuntimeError(f"[cross_entropy] label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+    if cnp.PyArray_NDIM(input.a) == 0:
+        raise (RuntimeError if cnp.PyArray_NDIM(target.a) == 0 else IndexError)(
+            "[cross_entropy] input: expected shape (C), (N, C) or (N, C, d1, ..), got ()")
     if cnp.PyArray_TYPE(target.a) != cnp.NPY_INT64 and (<object> target.a).dtype.kind == "f" \
-            and same_shape(input.a, target.a) and cnp.PyArray_NDIM(input.a) > 0:
+            and same_shape(input.a, target.a):
         return soft_cross_entropy(input, target, weight, code, label_smoothing)
     return class_cross_entropy(input, target, weight, ignore_index, code, label_smoothing)
 
@@ -454,15 +457,19 @@ def nll_loss(Tensor input, Tensor target, Tensor weight=None, size_average=None,
     Shape:
         input (C), (N, C) or (N, C, d..), target (), (N) or (N, d..) -> () or target's shape for "none".
     Raises:
-        IndexError, ValueError, TypeError: as cross_entropy.
+        IndexError, ValueError, RuntimeError: as cross_entropy.
     """
-    cdef int code = reduction_code("nll_loss", reduction, size_average, reduce), typenum = cnp.PyArray_TYPE(input.a)
+    cdef int typenum = cnp.PyArray_TYPE(input.a)
+    if is_half(typenum):
+        return to_type(nll_loss(to_type(input, cnp.NPY_FLOAT32), target, weight, size_average, ignore_index, reduce,
+                                reduction), typenum)
+    cdef int code = reduction_code("nll_loss", reduction, size_average, reduce)
     cdef tuple shape = shape_of(input)
     cdef NllLossBackward0 node
     cdef Tensor out
     target_shape("nll_loss", shape, shape_of(target))
     if not is_fast(typenum):
-        raise TypeError(f"[nll_loss] input: expected float32 or float64 log-probabilities, got {input.dtype}")
+        raise RuntimeError(f"[nll_loss] input: expected float32 or float64 log-probabilities, got {input.dtype}")
     cdef Tensor t = class_indices("nll_loss", target)
     cdef Py_ssize_t classes = shape[0] if len(shape) == 1 else shape[1]
     w = class_weights("nll_loss", weight, typenum, classes)

@@ -252,15 +252,19 @@ def rms_norm(Tensor input, normalized_shape, Tensor weight=None, eps=None):
     Shape:
         (*, *normalized_shape) -> the same.
     Raises:
-        RuntimeError: shapes or dtypes do not fit.  NotImplementedError: not a floating-point tensor.
+        RuntimeError: shapes do not fit.  ValueError: input has fewer dimensions than normalized_shape.
+        NotImplementedError: not a floating-point tensor.
     Source: torch.nn.functional.rms_norm.
     """
     cdef tuple shape = shape_tuple("rms_norm", normalized_shape)
+    weight = None if weight is None else to_type(weight, cnp.PyArray_TYPE(input.a))
+    check_parameter("rms_norm", "weight", weight, input, shape)
+    if cnp.PyArray_NDIM(input.a) < len(shape):
+        raise ValueError(f"[rms_norm] input: expected a shape that ends in {shape}, got {shape_of(input)}")
     cdef int64_t d = normalised_size("rms_norm", input, shape), n
     cdef Tensor out, source, w = None, stats = None
     cdef const fdl_table *K
     cdef double epsilon
-    check_parameter("rms_norm", "weight", weight, input, shape)
     if is_half(cnp.PyArray_TYPE(input.a)):
         return to_type(rms_norm(to_type(input, cnp.NPY_FLOAT32), shape,
                                 None if weight is None else to_type(weight, cnp.NPY_FLOAT32),

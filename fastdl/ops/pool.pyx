@@ -10,7 +10,7 @@ import numpy as np
 from .._kernels cimport FDL_MEAN, Scratch, fdl_pool_args, fdl_table, scratch
 from .._tensor cimport (Node, Tensor, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, own_array,
                         wants, wrap)
-from .common cimport shape_of, to_type
+from .common cimport category, shape_of, to_type
 from .conv cimport numbers
 from .reduce cimport reduced
 
@@ -100,8 +100,11 @@ cdef int windows(str op, int dims, Tensor input, object kernel_size, object stri
     cdef int64_t out[2]
     cdef int i, ndim = cnp.PyArray_NDIM(input.a)
     if ndim != dims + 1 and ndim != dims + 2:
-        raise RuntimeError(f"[{op}] input: expected {dims + 2} dimensions (batch, channels, ..) or {dims + 1} without "
-                           f"batch, got shape {shape_of(input)}")
+        raise (IndexError if op == "avg_pool2d" and ndim < 3 else RuntimeError)(
+            f"[{op}] input: expected {dims + 2} dimensions (batch, channels, ..) or {dims + 1} without batch, got shape "
+            f"{shape_of(input)}")
+    if 0 in shape_of(input)[ndim - dims:]:
+        raise RuntimeError(f"[{op}] input: expected planes with at least one element, got shape {shape_of(input)}")
     if not is_fast(cnp.PyArray_TYPE(input.a)):
         raise RuntimeError(f"[{op}] input: expected float32 or float64, got {input.dtype}")
     numbers(op, "kernel_size", kernel_size, dims, 1, kernel)
@@ -149,9 +152,9 @@ cdef object max_pool(str op, int dims, Tensor input, object kernel_size, object 
     cdef Scratch work
     cdef PoolBackward node
     cdef bint record
-    if is_half(typenum):
-        found = max_pool(op, dims, to_type(input, cnp.NPY_FLOAT32), kernel_size, stride, padding, dilation, ceil_mode,
-                         return_indices)
+    if is_half(typenum) or category(typenum) == 1:  # integers through float64, exact below 2^53
+        found = max_pool(op, dims, to_type(input, cnp.NPY_FLOAT32 if is_half(typenum) else cnp.NPY_FLOAT64), kernel_size,
+                         stride, padding, dilation, ceil_mode, return_indices)
         return (to_type(found[0], typenum), found[1]) if return_indices else to_type(found, typenum)
     windows(op, dims, input, kernel_size, stride, padding, dilation, ceil_mode, &a)
     record = grad_enabled() and wants(input)
@@ -181,6 +184,9 @@ cdef object max_pool(str op, int dims, Tensor input, object kernel_size, object 
 cdef Tensor avg_pool(str op, int dims, Tensor input, object kernel_size, object stride, object padding, bint ceil_mode,
                      bint count_include_pad, object divisor_override):
     cdef fdl_pool_args a
+    if is_half(cnp.PyArray_TYPE(input.a)):
+        return to_type(avg_pool(op, dims, to_type(input, cnp.NPY_FLOAT32), kernel_size, stride, padding, ceil_mode,
+                                count_include_pad, divisor_override), cnp.PyArray_TYPE(input.a))
     windows(op, dims, input, kernel_size, stride, padding, 1, ceil_mode, &a)
     a.count_padding = count_include_pad
     if divisor_override is not None:

@@ -568,10 +568,10 @@ def dropout(Tensor input, p=0.5, training=True, inplace=False):
     cdef uint64_t stream
     if not 0 <= rate <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not input.is_floating_point():
-        raise RuntimeError(f"[dropout] input: expected a floating-point tensor, got {input.dtype}")
     if not training or rate == 0:
         return input
+    if not input.is_floating_point():
+        raise RuntimeError(f"[dropout] input: expected a floating-point tensor, got {input.dtype}")
     if not is_fast(cnp.PyArray_TYPE(input.a)):
         return to_type(dropout(to_type(input, cnp.NPY_FLOAT32), p), cnp.PyArray_TYPE(input.a))
     stream = default.stream

@@ -17,8 +17,8 @@ from .shape import transpose
 from .._kernels cimport (FDL_ADD, FDL_SUM, Scratch, Storage, fdl_matmul_args, fdl_rnn_args, fdl_table, scratch, unwatch,
                          watch)
 from .._tensor cimport (MultiNode, Node, Tensor, attach, attach_outputs, contiguous, edge, empty, empty_like,
-                        grad_enabled, is_fast, kernels, own_array, wants, wrap)
-from .common cimport shape_of
+                        grad_enabled, is_fast, is_half, kernels, own_array, wants, wrap)
+from .common cimport shape_of, to_type
 from .matmul cimport PackedWeight, kept_weight, packed_weight
 
 cnp.import_array()
@@ -551,8 +551,8 @@ cdef Tensor drop(Tensor x, double p, object seed, object stream):
 
 cdef int check_float(str op, str what, Tensor t, int typenum) except -1:
     if t is not None and cnp.PyArray_TYPE(t.a) != typenum:
-        raise TypeError(f"[{op}] {what}: expected {np.dtype(cnp.PyArray_DescrFromType(typenum)).name} like the input, "
-                        f"got {t.dtype}")
+        raise RuntimeError(f"[{op}] {what}: expected {np.dtype(cnp.PyArray_DescrFromType(typenum)).name} like the "
+                           f"input, got {t.dtype}")
     return 0
 
 
@@ -700,8 +700,15 @@ def recurrent(str mode, Tensor input, batch_sizes, Tensor h0 or None, Tensor c0 
         typenum = cnp.PyArray_TYPE((<Tensor?> params[0]).a)
     if len(shape) != ndim:
         raise RuntimeError(f"[{mode}] input: expected shape {'(rows, I)' if ndim == 2 else '(T, B, I)'}, got {shape}")
+    if is_half(typenum):
+        x = input if tokens else to_type(input, cnp.NPY_FLOAT32)
+        out = recurrent(mode, x, batch_sizes, None if h0 is None else to_type(h0, cnp.NPY_FLOAT32),
+                        None if c0 is None else to_type(c0, cnp.NPY_FLOAT32),
+                        [to_type(p, cnp.NPY_FLOAT32) for p in params], has_biases, num_layers, dropout, train,
+                        bidirectional, lengths, batch_first)
+        return tuple([None if part is None else to_type(part, typenum) for part in out])
     if not is_fast(typenum):
-        raise TypeError(f"[{mode}] input: expected float32 or float64, got {input.dtype}")
+        raise RuntimeError(f"[{mode}] input: expected float32 or float64, got {input.dtype}")
     if num_layers < 1 or len(parameters) != num_layers * directions * per_layer:
         raise RuntimeError(f"[{mode}] params: expected {per_layer} for each of {num_layers} layers and {directions} "
                            f"directions, "
@@ -813,6 +820,8 @@ cdef Tensor moved(Tensor x, ndarray index, ndarray back, tuple shape, double pad
     cdef Tensor source = contiguous(x), out
     cdef MoveRowsBackward node
     cdef int64_t d = cnp.PyArray_SIZE(source.a) // max(cnp.PyArray_SIZE(back), 1)
+    if is_half(cnp.PyArray_TYPE(source.a)):
+        return to_type(moved(to_type(x, cnp.NPY_FLOAT32), index, back, shape, padding), cnp.PyArray_TYPE(source.a))
     if not is_fast(cnp.PyArray_TYPE(source.a)):
         rows = np.full((cnp.PyArray_SIZE(index), d), padding, source.a.dtype)
         rows[<object> index >= 0] = (<object> source.a).reshape(-1, d)[index[<object> index >= 0]]

@@ -133,7 +133,7 @@ ERRORS = [
     Error("conv2d groups", lambda: F.conv2d(X, W, groups=3), RuntimeError, r"groups: .*divides the 4 output channels"),
     Error("conv2d bias", lambda: F.conv2d(X, W, fastdl.ones(3)), RuntimeError, r"bias: .*shape \(4,\), got \(3,\)"),
     Error("conv2d types", lambda: F.conv2d(X, W.double()), RuntimeError, r"weight: expected the input's type"),
-    Error("conv2d integers", lambda: F.conv2d(X.long(), W.long()), RuntimeError, "expected float32 or float64"),
+    Error("conv2d bools", lambda: F.conv2d(X.bool(), W.bool()), RuntimeError, "expected float32 or float64"),
     Error("conv2d stride", lambda: F.conv2d(X, W, stride=0), RuntimeError, "stride: expected at least 1 and less than 2.31, got 0"),
     Error("conv2d stride count", lambda: F.conv2d(X, W, stride=(1, 2, 3)), TypeError, "a whole number or 2 of them"),
     Error("conv2d padding", lambda: F.conv2d(X, W, padding=-1), RuntimeError, "padding: expected at least 0"),

@@ -258,15 +258,15 @@ ERRORS = [
         ValueError,
         "at least one class",
     ),
-    Error("cross_entropy number", lambda: cross_entropy(fastdl.tensor(1.0), fastdl.tensor(0)), ValueError, r"got \(\)"),
+    Error("cross_entropy number", lambda: cross_entropy(fastdl.tensor(1.0), fastdl.tensor(0)), RuntimeError, r"got \(\)"),
     Error(
-        "cross_entropy integers", lambda: cross_entropy(fastdl.tensor([[1, 2]]), fastdl.tensor([0])), TypeError, "int64"
+        "cross_entropy integers", lambda: cross_entropy(fastdl.tensor([[1, 2]]), fastdl.tensor([0])), RuntimeError, "int64"
     ),
-    Error("cross_entropy float target", lambda: cross_entropy(X, fastdl.ones(2)), TypeError, "expected class indices"),
+    Error("cross_entropy float target", lambda: cross_entropy(X, fastdl.ones(2)), RuntimeError, "expected class indices"),
     Error(
         "cross_entropy weight",
         lambda: cross_entropy(X, fastdl.tensor([0, 1]), fastdl.ones(2)),
-        ValueError,
+        RuntimeError,
         r"shape \(3,\), got \(2,\)",
     ),
     Error(
@@ -278,7 +278,7 @@ ERRORS = [
     Error(
         "cross_entropy smoothing range",
         lambda: cross_entropy(X, T, label_smoothing=1.5),
-        ValueError,
+        RuntimeError,
         r"in \[0, 1\], got 1.5",
     ),
     Error("nll_loss class", lambda: nll_loss(X, T), IndexError, r"\[nll_loss\] target\[1\].* got 3"),

@@ -150,7 +150,7 @@ ERRORS = [
     Error("max_pool2d size", lambda: F.max_pool2d(X, 7), RuntimeError, r"larger than the input: kernel_size 7.*\(2, 3, 5, 6\)"),
     Error("max_pool2d padding", lambda: F.max_pool2d(X, 2, padding=2), RuntimeError, "at most half of effective kernel size"),
     Error("max_pool2d dimensions", lambda: F.max_pool2d(fastdl.ones(5, 6), 2), RuntimeError, r"expected 4 dimensions.*\(5, 6\)"),
-    Error("max_pool2d type", lambda: F.max_pool2d(X.long(), 2), RuntimeError, "expected float32 or float64"),
+    Error("max_pool2d type", lambda: F.max_pool2d(X.bool(), 2), RuntimeError, "expected float32 or float64"),
     Error("avg_pool2d divisor", lambda: F.avg_pool2d(X, 2, divisor_override=0), RuntimeError, "not zero"),
     Error("avg_pool1d kernel", lambda: F.avg_pool1d(X[0], (1, 2)), TypeError, "kernel_size: expected a whole number or 1"),
     Error("adaptive_avg_pool2d size", lambda: F.adaptive_avg_pool2d(X, (1, 2, 3)), RuntimeError, "one or 2 numbers"),

@@ -237,9 +237,9 @@ ERRORS = [
     ),
     Error("rnn_no_steps", call(input=(0, 2, 4)), RuntimeError, "at least one step"),
     Error(
-        "rnn_dtype", call(dtype=fastdl.float64), TypeError, "parameter: expected float64 like the input, got .*float32"
+        "rnn_dtype", call(dtype=fastdl.float64), RuntimeError, "parameter: expected float64 like the input, got .*float32"
     ),
-    Error("rnn_integers", call(dtype=fastdl.int64), TypeError, "input: expected float32 or float64"),
+    Error("rnn_integers", call(dtype=fastdl.int64), RuntimeError, "input: expected float32 or float64"),
     Error("rnn_token", lambda: call_tokens([[0, 4]]), IndexError, r"\[gru\] input: expected tokens in \[0, 4\), got 4"),
     Error("rnn_lengths", call_lengths(3, 4), RuntimeError, r"\[gru\] lengths: expected 2 numbers in \[1, 3\], got \[3, 4\]"),
     Error("rnn_lengths_count", call_lengths(3, 2, 1), RuntimeError, r"expected 2 numbers in \[1, 3\]"),
