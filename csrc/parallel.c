@@ -146,6 +146,18 @@ static inline void set_fp_mode(uint32_t mode) {
 #endif
 }
 
+int fdl_set_flush_denormal(int on) {
+#if defined(__x86_64__)
+    const uint32_t bits = 0x8040; /* flush to zero, denormals are zero */
+#elif defined(__aarch64__)
+    const uint32_t bits = 1u << 24; /* FZ: both */
+#else
+    const uint32_t bits = 0;
+#endif
+    set_fp_mode(on ? fp_mode() | bits : fp_mode() & ~bits);
+    return bits != 0;
+}
+
 /* ---- workers ---- */
 
 static void run_member(int thread) {

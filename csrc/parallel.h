@@ -30,6 +30,7 @@ int fdl_num_threads(void);               /* threads that a region may use now: >
 int fdl_set_num_threads(int n);          /* clamps to >= 1; surplus workers end; returns the count */
 int fdl_pool_size(void);                 /* worker threads alive (the caller is not one) */
 int fdl_default_num_threads(char *why, int why_size); /* affinity, cgroup quota; says why */
+int fdl_set_flush_denormal(int on);      /* for this thread and the regions that it leads; 0: the CPU cannot */
 int fdl_thread_failures(void);           /* thread creations that were refused since the last call */
 void fdl_on_thread_failure(void (*callback)(void)); /* called, by the thread that wanted them, when some are refused */
 #endif

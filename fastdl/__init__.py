@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from . import autograd, memory
-from ._kernels import get_num_threads, set_num_threads
+from ._kernels import get_num_threads, set_flush_denormal, set_num_threads
 from ._print import set_printoptions
 from ._tensor import Tensor, from_numpy, is_tensor
 from ._types import (

@@ -33,6 +33,7 @@ cdef extern from "fastdl.h" nogil:
     int fdl_set_num_threads(int n)
     int fdl_pool_size()
     int fdl_default_num_threads(char *why, int why_size)
+    int fdl_set_flush_denormal(int on)
     int fdl_thread_failures()
     void fdl_on_thread_failure(void (*callback)() noexcept nogil)
     void fdl_watch()
@@ -279,6 +280,18 @@ def set_num_threads(n):
     with nogil:
         fdl_set_num_threads(count)
     threads_reason = "set_num_threads"
+
+
+def set_flush_denormal(mode):
+    """Has the CPU take denormal numbers (float32: below 1.2e-38) for 0 and make none, in this thread and in what its
+    calls compute on others. Returns whether the CPU can. As torch.set_flush_denormal.
+
+    Raises:
+        TypeError: mode is not a bool.
+    """
+    if not isinstance(mode, bool):
+        raise TypeError(f"[set_flush_denormal] mode: expected a bool, got {mode!r}")
+    return fdl_set_flush_denormal(mode is True) != 0
 
 
 def threads_why():

@@ -98,6 +98,60 @@ def test_a_count_that_is_no_whole_number_is_refused(bad: object):
         fastdl.set_num_threads(bad)
 
 
+# denormal numbers
+
+
+def denormals_that_are_left(dtype: type[np.floating], tiny: float) -> int:
+    """How many numbers of a sum, a product of matrices and a row function are not 0 where they would be denormal."""
+    rng = np.random.default_rng(3)
+    x = fastdl.from_numpy((tiny * rng.uniform(1, 2, 300_007)).astype(dtype))
+    a = fastdl.from_numpy((tiny * rng.uniform(1, 2, (301, 203))).astype(dtype))
+    eye = fastdl.from_numpy(np.eye(203, 203, dtype=dtype))
+    results = [x + x, x * 1.5, a @ eye, a.sum(1)]
+    return sum(int(np.count_nonzero(r.numpy().view(f"u{r.numpy().itemsize}"))) for r in results)
+
+
+@pytest.mark.skipif(not fastdl.set_flush_denormal(False), reason="a CPU without this mode")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("dtype", "tiny"), [(np.float32, 1e-40), (np.float64, 1e-310)])
+def test_denormals_are_flushed_on_every_thread_and_kernels_leave_the_mode(
+    threads: int, dtype: type[np.floating], tiny: float
+):
+    fastdl.set_num_threads(threads)
+    one = np.full(1, tiny, dtype)
+    every = 2 * 300_007 + 301 * 203 + 301
+    try:
+        for on in (True, False, True, False):
+            assert fastdl.set_flush_denormal(on) is True
+            for _ in range(3):
+                assert denormals_that_are_left(dtype, tiny) == (0 if on else every)
+                assert ((one * 1.5).view(np.uint8).any()) == (not on), "the caller's own mode"
+    finally:
+        fastdl.set_flush_denormal(False)
+
+
+@pytest.mark.skipif(not fastdl.set_flush_denormal(False), reason="a CPU without this mode")
+def test_the_mode_of_denormals_belongs_to_a_thread():
+    left = []
+
+    def flushed():
+        fastdl.set_flush_denormal(True)
+        left.append(denormals_that_are_left(np.float32, 1e-40))
+
+    fastdl.set_num_threads(2)
+    other = threading.Thread(target=flushed)
+    other.start()
+    other.join()
+    assert left == [0]
+    assert denormals_that_are_left(np.float32, 1e-40) > 0
+
+
+@pytest.mark.parametrize("bad", [1, 0, None, "yes"])
+def test_a_mode_of_denormals_that_is_no_bool_is_refused(bad: object):
+    with pytest.raises(TypeError, match=r"\[set_flush_denormal\] mode: expected a bool, got " + repr(bad)):
+        fastdl.set_flush_denormal(bad)
+
+
 def test_huge_counts_are_capped():
     fastdl.set_num_threads(10**20)
     assert fastdl.get_num_threads() == 256
