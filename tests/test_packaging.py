@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 import statistics
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,36 @@ def test_compiled_modules_name_no_folder_of_the_build_and_no_openmp():
         data = path.read_bytes()
         for text in (str(ROOT).encode(), b"libgomp", b"libomp.", b"libiomp"):
             assert text not in data, f"{path.name}: {text!r}"
+
+
+def beyond_sse2(paths: list[Path]) -> set[str]:
+    """Instructions of objects and modules that no x86-64 of the base has: VEX and EVEX encoded ones, wide registers,
+    and those of SSE3, SSSE3, SSE4, BMI and FMA."""
+    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", *map(str, paths)], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    later = (r"v[a-z]\w+|p?h(?:add|sub)\w+|addsub\w+|mov[sd]l?[hd]dup|movddup|lddqu|pshufb|pmulhrsw|palignr|pabs\w"
+             r"|psign\w|pmaddubsw|p?blend\w+|dpp[sd]|round[ps][sd]|p(?:insr|extr)[bdq]|extractps|insertps|ptest"
+             r"|pm(?:in|ax)(?:s[bd]|u[wd])|pmov[sz]x\w+|pmuldq|pmulld|pcmpeqq|pcmpgtq|packusdw|pcmp[ei]str\w|crc32\w*"
+             r"|popcnt\w?|[lt]zcnt\w?|andn[lq]?|bextr\w?|bls\w+|mulx\w?|pdep\w?|pext\w?|rorx\w?|s[ah][lr]x\w?|movbe\w?")
+    known = {"verr", "verw"}  # of the 80286
+    words = set(re.findall(rf"^\s+[0-9a-f]+:\t(?:\w+ )*?({later})(?=\s)", listing, flags=re.M))
+    return (words - known) | set(re.findall(r"%[yz]mm\d+|%k[0-7]", listing))
+
+
+@pytest.mark.skipif(SANITIZED, reason="another build")
+@pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
+@pytest.mark.skipif(sysconfig.get_platform() != "linux-x86_64", reason="instructions of x86-64")
+def test_only_the_kernels_of_an_isa_contain_its_instructions():
+    modules = [path for path in PACKAGE.rglob("*.so") if "_kernels" not in path.name]
+    assert modules
+    assert beyond_sse2(modules) == set()
+    objects = ROOT / "build" / f"temp-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    base = [path for folder in ("once", "f32_base", "f64_base") for path in objects.glob(f"{folder}/csrc/*.o")]
+    if not base:
+        pytest.skip("the objects of the build are not here")
+    assert beyond_sse2(base) == set()
+    wide = beyond_sse2([objects / "f32_avx2" / "csrc" / "gru.o"])
+    assert {"vmovups", "%ymm0"} <= wide, "what this test looks for is found where it is"
 
 
 def import_ms(module: str) -> float:
