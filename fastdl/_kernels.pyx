@@ -268,14 +268,14 @@ def set_num_threads(n):
 
     Raises:
         TypeError: n is not a whole number.
-        ValueError: n < 1.
+        RuntimeError: n < 1.
     """
     global threads_reason
     cdef int count
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"[set_num_threads] n: expected a whole number, got {n!r}")
     if n < 1:
-        raise ValueError(f"[set_num_threads] n: expected at least 1, got {n}")
+        raise RuntimeError(f"[set_num_threads] n: expected at least 1, got {n}")
     count = min(operator.index(n), 256)
     with nogil:
         fdl_set_num_threads(count)

@@ -152,7 +152,7 @@ class Tensor:
     def cos_(self, *args: Any, **kwargs: Any) -> Tensor: """`cos` with the result written into the tensor itself."""
     def cosh(self) -> Tensor: ...
     def cosh_(self, *args: Any, **kwargs: Any) -> Tensor: """`cosh` with the result written into the tensor itself."""
-    def count_nonzero(self, dim: Any = None) -> Tensor: """How many elements (along `dim`) are not 0, as int64."""
+    def count_nonzero(self, dim: Any = None, *, axis: Any = None) -> Tensor: """How many elements (along `dim`) are not 0, as int64."""
     def cov(self, *, correction: Any = 1, fweights: Any = None, aweights: Any = None) -> Tensor: """Covariances of the rows, which are variables; the columns are observations."""
     def cpu(self) -> Tensor: ...
     def cross(self, other: Any, dim: Any = None) -> Tensor: """The cross product along `dim`, whose size is 3; None: the first dimension of that size."""
@@ -183,7 +183,7 @@ class Tensor:
     def dim(self) -> _int: """Number of dimensions."""
     def dist(self, other: Any, p: Any = ...) -> Tensor: """||input - other||_p over all elements."""
     def div(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
-    def div_(self, other: Any) -> Tensor: ...
+    def div_(self, other: Any, *, rounding_mode: Any = None) -> Tensor: ...
     def divide(self, other: Any, *, rounding_mode: Any = None) -> Tensor: """input / other, with broadcasting; rounding_mode: None, "trunc" or "floor"."""
     def divide_(self, *args: Any, **kwargs: Any) -> Tensor: """`divide` with the result written into the tensor itself."""
     def dot(self, tensor: Tensor) -> Tensor: """The inner product of two vectors."""
@@ -328,7 +328,7 @@ class Tensor:
     def logical_xor_(self, *args: Any, **kwargs: Any) -> Tensor: """`logical_xor` with the result written into the tensor itself."""
     def logit(self, eps: Any = None) -> Tensor: ...
     def logit_(self, *args: Any, **kwargs: Any) -> Tensor: """`logit` with the result written into the tensor itself."""
-    def logsumexp(self, dim: Any, keepdim: _bool = False, *, axis: Any = None) -> Tensor: """log of the sum of exp(input) over the dimensions `dim`, without overflow."""
+    def logsumexp(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None) -> Tensor: """log of the sum of exp(input) over the dimensions `dim`, without overflow."""
     def long(self) -> Tensor: """Converted to torch.int64."""
     def lt(self, other: Any) -> Tensor: ...
     def lt_(self, *args: Any, **kwargs: Any) -> Tensor: """`lt` with the result written into the tensor itself."""

@@ -250,7 +250,7 @@ def sequence_array(data, bint full_precision=False):
     elif array.size == 0 and not isinstance(data, ndarray):
         array = array.astype(get_default_dtype().numpy)
     elif array.dtype.kind == "u" and array.dtype.itemsize == 8 or array.dtype.kind == "O":
-        raise TypeError(f"[tensor] could not infer a dtype for {type(data).__name__}: {data!r:.200}")
+        raise RuntimeError(f"[tensor] could not infer a dtype for {type(data).__name__}: {data!r:.200}")
     return array
 
 
@@ -541,10 +541,10 @@ cdef class Tensor:
         return bool(self.a.item())
 
     def __int__(self):
-        return int(self.item())
+        return int(only_element(self))
 
     def __float__(self):
-        return float(self.item())
+        return float(only_element(self))
 
     def __index__(self):
         if self.a.dtype.kind not in "iub" or self.a.size != 1:
@@ -634,6 +634,12 @@ cdef class Tensor:
     def __ixor__(self, other): return self.bitwise_xor_(other)
     def __getitem__(self, index): return operators.getitem(self, index)
     def __setitem__(self, index, value): operators.setitem(self, index, value)
+
+
+cdef object only_element(Tensor x):
+    if cnp.PyArray_SIZE(x.a) != 1:
+        raise ValueError(f"only one element tensors can be converted to Python scalars, got shape {tuple(x.shape)}")
+    return x.item()
 
 
 cdef class RowsGrad(Tensor):

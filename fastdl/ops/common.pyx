@@ -293,6 +293,8 @@ cdef Tensor sum_to_data(Tensor g, tuple shape):
     cdef Tensor x = contiguous(g), y
     cdef Scratch s
     cdef npy_intp dims[1]
+    if is_half(typenum):
+        return cast(sum_to_data(cast(g, cnp.NPY_FLOAT32), shape), typenum)
     if not is_fast(typenum):
         axes = tuple([i for i in range(g.a.ndim) if i < lead or shape[i - lead] == 1])
         return wrap(own_array(g.a.sum(axis=axes, dtype=g.a.dtype).reshape(shape)))

@@ -66,7 +66,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
     Raises: RuntimeError for integers on both sides of the division.
     """
     if not (tensor1.is_floating_point() or tensor2.is_floating_point()):
-        raise RuntimeError("[addcdiv] integer division with addcdiv is not supported: convert to a floating-point type")
+        raise RuntimeError("[addcdiv] no integer division: convert to a floating-point type")
     return add(input, tensor1 / tensor2, alpha=value)
 
 
@@ -600,7 +600,8 @@ def isin(
 ) -> Tensor:
     """Which elements are among `test_elements`."""
     one, many = (x._array if isinstance(x, Tensor) else x for x in (elements, test_elements))
-    return _own(np.asarray(np.isin(one, many, assume_unique=assume_unique, invert=invert)))
+    found = np.isin(one, many, assume_unique=assume_unique, invert=invert)
+    return from_numpy(np.asarray(found).reshape(np.shape(one)))
 
 
 def searchsorted(

@@ -50,7 +50,7 @@ def tensor(data, *, dtype=None, device=None, bint requires_grad=False):
         data: Python floats become the default dtype, ints int64, bools bool; NumPy arrays keep their type.
         dtype: the type instead.
     Raises:
-        ValueError: sequences of unequal length.  TypeError: values that no dtype holds.
+        ValueError: sequences of unequal length.  TypeError: text.  RuntimeError: values that no dtype holds.
     """
     return finish((<Tensor> tensor_from(data, dtype)).a, device, requires_grad)
 
@@ -69,32 +69,41 @@ def as_tensor(data, dtype=None, device=None):
     return tensor(data, dtype=dtype, device=device)
 
 
-def empty_(*size, dtype=None, device=None, bint requires_grad=False, memory_format=None):
+cdef tuple as_size(tuple args, object size):
+    """f(2, 3), f((2, 3)) and f(size=(2, 3)) mean the same."""
+    if size is None:
+        return args
+    if args:
+        raise TypeError(f"[empty] size: given twice, as {args} and size={size!r}")
+    return (tuple(size),)
+
+
+def empty_(*args, size=None, dtype=None, device=None, bint requires_grad=False, memory_format=None):
     """An uninitialised tensor of shape `size`."""
-    return finish(new(size, type_number(dtype)), device, requires_grad)
+    return finish(new(as_size(args, size), type_number(dtype)), device, requires_grad)
 
 
 def full(size, fill_value, *, dtype=None, device=None, bint requires_grad=False):
     """A tensor of shape `size` filled with one value; its type is the value's unless `dtype` says otherwise."""
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    if isinstance(size, int):
-        size = (size,)
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"[full] size: expected a tuple of ints, got {size!r}")
     cdef ndarray a = new(tuple(size), type_number(type(fill_value) if dtype is None else dtype))
     a.fill(fill_value)
     return finish(a, device, requires_grad)
 
 
-def zeros(*size, dtype=None, device=None, bint requires_grad=False):
+def zeros(*args, size=None, dtype=None, device=None, bint requires_grad=False):
     """A tensor of zeros of shape `size`."""
-    cdef ndarray a = new(size, type_number(dtype))
+    cdef ndarray a = new(as_size(args, size), type_number(dtype))
     a.fill(0)
     return finish(a, device, requires_grad)
 
 
-def ones(*size, dtype=None, device=None, bint requires_grad=False):
+def ones(*args, size=None, dtype=None, device=None, bint requires_grad=False):
     """A tensor of ones of shape `size`."""
-    cdef ndarray a = new(size, type_number(dtype))
+    cdef ndarray a = new(as_size(args, size), type_number(dtype))
     a.fill(1)
     return finish(a, device, requires_grad)
 
@@ -139,11 +148,14 @@ def new_tensor(Tensor input, data, *, dtype=None, device=None, bint requires_gra
     return tensor(data, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def arange(start, end=None, step=1, *, dtype=None, device=None, bint requires_grad=False):
+def arange(start=None, end=None, step=1, *, dtype=None, device=None, bint requires_grad=False):
     """start, start + step, ... up to but without `end`; int64 if all three are whole numbers."""
     start, end, step = [x.item() if isinstance(x, Tensor) else x for x in (start, end, step)]
     if end is None:
-        start, end = 0, start
+        start, end = None, start
+    if end is None:
+        raise TypeError("[arange] end: expected a number, got None")
+    start = 0 if start is None else start
     if step == 0:
         raise RuntimeError("[arange] step must be nonzero")
     if (end - start) * step < 0:
@@ -173,6 +185,8 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, bint requ
 
 def eye(n, m=None, *, dtype=None, device=None, bint requires_grad=False):
     """Ones on the diagonal of an (n, m) matrix."""
+    if min(n, n if m is None else m) < 0:
+        raise RuntimeError(f"[eye] n, m: expected numbers >= 0, got {n}, {m}")
     return finish(own_array(np.eye(n, m, dtype=(dtype or _types.get_default_dtype()).numpy)), device, requires_grad)
 
 
@@ -181,6 +195,9 @@ def meshgrid(*tensors, indexing="ij"):
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tensors[0]
     n = len(tensors)
+    for t in tensors:
+        if t.dim() > 1:
+            raise RuntimeError(f"[meshgrid] expected 0-d or 1-d tensors, got shape {tuple(t.shape)}")
     shape = [t.numel() for t in tensors]
     outs = [t.reshape([-1 if i == j else 1 for j in range(n)]).expand(shape) for i, t in enumerate(tensors)]
     return tuple([o.transpose(0, 1) for o in outs]) if indexing == "xy" and n > 1 else tuple(outs)

@@ -13,8 +13,8 @@ from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, cast_copy, contiguous, edge, empty,
                         empty_like, end_inplace, grad_enabled, is_fast, is_half, kernels, operators, own_array, register,
                         register_all, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, result_type,
-                      result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, new_empty_of,
+                      result_type, result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
 
 cnp.import_array()
 
@@ -70,8 +70,8 @@ cdef Tensor numpy_binary(int op, Tensor a, Tensor b, object alpha):
     if op == FDL_SUB and x.dtype == bool:
         raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
                            "`logical_xor()` operator instead.")
-    if op == FDL_POW and x.dtype.kind in "iu" and (y < 0).any():
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if op == FDL_POW and x.dtype.kind == "i" and (y < 0).any():  # 1 / x^-y, rounded to 0
+        return wrap(own_array(np.where(y < 0, np.power(x, y & 1) * (np.abs(x) == 1), np.power(x, np.maximum(y, 0)))))
     return wrap(own_array(BINARY_NUMPY[op](x, y)))
 
 
@@ -114,6 +114,12 @@ cdef Tensor binary(int op, object a, object b, double alpha):
     return out
 
 
+cdef int refuse_inverse(int typenum, object exponent) except -1:
+    if category(typenum) == 1 and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return 0
+
+
 cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
     """x op number (FDL_RSUB, FDL_RDIV, FDL_RPOW: number op x), recorded."""
     cdef int typenum = cnp.PyArray_TYPE(x.a), result
@@ -126,6 +132,8 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
         result = result_type_scalar(x, number)
         if op in (FDL_DIV, FDL_RDIV) and category(result) != 2:
             result = default_float()
+        if op == FDL_POW:
+            refuse_inverse(result, number)
         if is_half(result):
             return to_type(binary_scalar(op, to_type(x, cnp.NPY_FLOAT32), number, alpha), result)
         x = to_type(x, result)
@@ -358,6 +366,8 @@ cdef str KINDS = "b iuf"  # bool, whole, floating: in pairs, a result goes into 
 cdef Tensor binary_inplace(int op, Tensor x, object other, double alpha):
     """x = x op other in x's own memory, recorded."""
     cdef str name = BINARY_NAME[op]
+    if op == FDL_POW and is_number(other):
+        refuse_inverse(result_type_scalar(x, other), other)
     cdef Tensor y = as_tensor(other, x), before
     cdef int typenum = cnp.PyArray_TYPE(x.a), result = result_type(x, y)
     cdef npy_intp shape[MAX_DIMS]
@@ -654,14 +664,21 @@ cdef class UnaryBackward(Node):
 
 # Python's names ---------------------------------------------------------------------------------------------------
 
+cdef Tensor with_alpha(Tensor x, object alpha):
+    """x, the result of add or sub or what that is written to: whole numbers refuse a floating-point alpha."""
+    if isinstance(alpha, float) and category(cnp.PyArray_TYPE(x.a)) != 2:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    return x
+
+
 def add(input, other, *, alpha=1):
     """input + alpha * other, with broadcasting."""
-    return binary(FDL_ADD, input, other, alpha)
+    return with_alpha(binary(FDL_ADD, input, other, alpha), alpha)
 
 
 def sub(input, other, *, alpha=1):
     """input - alpha * other, with broadcasting."""
-    return binary(FDL_SUB, input, other, alpha)
+    return with_alpha(binary(FDL_SUB, input, other, alpha), alpha)
 
 
 def mul(input, other):
@@ -680,7 +697,7 @@ def div(input, other, *, rounding_mode=None):
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(f"[div] rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
     quotient = floor_quotient if rounding_mode == "floor" else not_by_zero(truncated_quotient)
-    return by_numpy("div", quotient, input, other)
+    return rounded("div", quotient, rounding_mode, input, other)
 
 
 def pow(input, exponent):
@@ -698,11 +715,15 @@ def minimum(input, other):
     return binary(FDL_MINIMUM, input, other, 1)
 
 
-def add_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_ADD, input, other, alpha)
-def sub_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_SUB, input, other, alpha)
+def add_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_ADD, with_alpha(input, alpha), other, alpha)
+def sub_(Tensor input, other, *, alpha=1): return binary_inplace(FDL_SUB, with_alpha(input, alpha), other, alpha)
 def mul_(Tensor input, other): return binary_inplace(FDL_MUL, input, other, 1)
-def div_(Tensor input, other): return binary_inplace(FDL_DIV, input, other, 1)
 def pow_(Tensor input, exponent): return binary_inplace(FDL_POW, input, exponent, 1)
+
+
+def div_(Tensor input, other, *, rounding_mode=None):
+    return binary_inplace(FDL_DIV, input, other, 1) if rounding_mode is None else input.divide_(other, rounding_mode=rounding_mode)
+
 
 def eq(input, other): return compare(FDL_EQ, input, other)
 def ne(input, other): return compare(FDL_NE, input, other)
@@ -806,6 +827,8 @@ def clamp(Tensor input, min=None, max=None):
 def clamp_(Tensor input, min=None, max=None):
     if min is None and max is None:
         raise RuntimeError("[clamp_] at least one of min and max must not be None")
+    if not is_fast(cnp.PyArray_TYPE(input.a)) or isinstance(min, Tensor) or isinstance(max, Tensor):
+        return input.clip_(min, max)
     return unary_inplace(FDL_CLAMP, input, float("-inf") if min is None else min, float("inf") if max is None else max)
 
 
@@ -853,15 +876,21 @@ rest_of = not_by_zero(np.fmod)
 
 
 @cython.final
-cdef class RemainderBackward0(BinaryBackward):
-    """out = x - floor(x / y) y:  dx = g,  dy = -g floor(x / y); fmod: trunc in place of floor"""
-    cdef str rounding
+cdef class RoundedBackward(BinaryBackward):
+    """out = floor(x / y):  dx = dy = 0, but an error for floor_divide, as in PyTorch
+    out = x - floor(x / y) y:  dx = g,  dy = -g floor(x / y); fmod: trunc in place of floor"""
+    cdef str op, rounding
 
     def name(self):
-        return "RemainderBackward0" if self.rounding == "floor" else "FmodBackward0"
+        return "NotImplemented" if self.op == "floor_divide" else self.op.title() + "Backward0"
 
     cdef object apply(self, Tensor g):
         cdef Tensor dx = None, dy = None
+        if self.op == "floor_divide":
+            raise RuntimeError("derivative for aten::floor_divide is not implemented")
+        if self.op == "div":
+            return (zeros(self.shape_x, cnp.PyArray_TYPE(g.a)) if self.need_x else None,
+                    zeros(self.shape_y, cnp.PyArray_TYPE(g.a)) if self.need_y else None)
         if self.need_x:
             dx = sum_to(g, self.shape_x)
         if self.need_y:
@@ -869,22 +898,28 @@ cdef class RemainderBackward0(BinaryBackward):
         return dx, dy
 
 
+cdef Tensor zeros(tuple shape, int typenum):
+    cdef Tensor out = new_empty_of(shape, typenum)
+    out.a.fill(0)
+    return out
+
+
 def floor_divide(input, other):
     """The largest integers not above input / other; not differentiable."""
-    return by_numpy("floor_divide", floor_quotient, input, other)
+    return rounded("floor_divide", floor_quotient, "floor", input, other)
 
 
-cdef Tensor modulo(str op, object function, str rounding, object input, object other):
+cdef Tensor rounded(str op, object function, str rounding, object input, object other):
     cdef Tensor x, y, out = by_numpy(op, function, input, other)
-    cdef RemainderBackward0 node
+    cdef RoundedBackward node
     x = input if isinstance(input, Tensor) else as_tensor(input, other)
     y = other if isinstance(other, Tensor) else as_tensor(other, x)
     if grad_enabled() and (wants(x) or wants(y)):
         x, y = to_type(x, cnp.PyArray_TYPE(out.a)), to_type(y, cnp.PyArray_TYPE(out.a))
-        node = RemainderBackward0.__new__(RemainderBackward0)
+        node = RoundedBackward.__new__(RoundedBackward)
         node.need_x, node.need_y = wants(x), wants(y)
-        node.shape_x, node.shape_y, node.rounding = shape_of(x), shape_of(y), rounding
-        if node.need_y:
+        node.shape_x, node.shape_y, node.op, node.rounding = shape_of(x), shape_of(y), op, rounding
+        if node.need_y and op in ("remainder", "fmod"):
             node.save(0, x)
             node.save(1, y)
         attach(out, node, (edge(x), edge(y)))
@@ -893,12 +928,12 @@ cdef Tensor modulo(str op, object function, str rounding, object input, object o
 
 def remainder(input, other):
     """input - floor(input / other) * other: the sign of `other`."""
-    return modulo("remainder", remains, "floor", input, other)
+    return rounded("remainder", remains, "floor", input, other)
 
 
 def fmod(input, other):
     """input - trunc(input / other) * other: the sign of `input`."""
-    return modulo("fmod", rest_of, "trunc", input, other)
+    return rounded("fmod", rest_of, "trunc", input, other)
 
 
 def logical_and(input, other): return by_numpy("logical_and", np.logical_and, input, other)
@@ -908,7 +943,13 @@ def bitwise_and(input, other): return by_numpy("bitwise_and", np.bitwise_and, in
 def bitwise_or(input, other): return by_numpy("bitwise_or", np.bitwise_or, input, other)
 def bitwise_xor(input, other): return by_numpy("bitwise_xor", np.bitwise_xor, input, other)
 def logical_not(Tensor input): return wrap(own_array(np.logical_not(input.a)))
-def bitwise_not(Tensor input): return wrap(own_array(np.invert(input.a)))
+
+def bitwise_not(Tensor input):
+    if category(cnp.PyArray_TYPE(input.a)) == 2:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return wrap(own_array(np.invert(input.a)))
+
+
 def isnan(Tensor input): return wrap(own_array(np.isnan(input.a)))
 def isinf(Tensor input): return wrap(own_array(np.isinf(input.a)))
 def isfinite(Tensor input): return wrap(own_array(np.isfinite(input.a)))

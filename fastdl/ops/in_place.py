@@ -10,6 +10,8 @@ from .._tensor import Tensor, register_method, reshape_inplace
 # their methods have to be there
 from . import composed, elementary, elementwise, indexing, matmul, reduce, statistics  # noqa: F401
 
+_COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+
 
 def _in_place(name: str, function: Callable) -> None:
     def method(self: Tensor, *args, **kwargs) -> Tensor:
@@ -23,6 +25,10 @@ def _in_place(name: str, function: Callable) -> None:
         if out.is_floating_point() and not self.is_floating_point():
             raise RuntimeError(f"[{name}_] result type {out.dtype} can't be cast to the desired output type "
                                f"{self.dtype}")
+        if name in _COMPARISONS and self.is_floating_point():
+            other = args[0] if args else kwargs["other"]
+            if isinstance(other, Tensor) and other.requires_grad:
+                self.copy_(other)  # overwritten at once: a gradient of zeros for `other`, as in PyTorch
         return self.copy_(out)
 
     method.__name__ = f"{name}_"

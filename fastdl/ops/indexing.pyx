@@ -489,27 +489,31 @@ def add_items_(Tensor input, index, Tensor values):
     return input
 
 
-cdef int fits(str op, Tensor input, Tensor mask) except -1:
+cdef object filling(str op, Tensor input, Tensor mask, object value):
+    """`value` as a tensor of input's type."""
     cdef npy_intp dims[MAX_DIMS]
+    if mask.a.dtype != bool:
+        raise RuntimeError(f"[{op}] expected a bool mask, got {mask.dtype}")
     broadcast(op, input.a, mask.a, dims)
-    return 0
+    cdef Tensor filled = as_tensor(value, input)
+    if cnp.PyArray_NDIM(filled.a):
+        raise RuntimeError(f"[{op}] value: expected a number or a 0-d tensor, got shape {shape_of(filled)}")
+    return to_type(filled, cnp.PyArray_TYPE(input.a))
 
 
 def masked_fill_(Tensor input, Tensor mask, value):
     """Writes `value` wherever the bool `mask` (broadcast) holds."""
-    if mask.a.dtype != bool:
-        raise RuntimeError(f"[masked_fill_] expected a bool mask, got {mask.dtype}")
-    fits("masked_fill_", input, mask)
+    value = filling("masked_fill_", input, mask, value)
+    if np.broadcast_shapes(shape_of(mask), shape_of(input)) != shape_of(input):
+        raise RuntimeError(f"[masked_fill_] a mask of shape {shape_of(mask)} cannot be broadcast to {shape_of(input)}")
     setitem(input, wrap(np.broadcast_to(mask.a, shape_of(input))), value)
     return input
 
 
 def masked_fill(Tensor input, Tensor mask, value):
     """A copy with `value` wherever the bool `mask` (broadcast) holds."""
-    if mask.a.dtype != bool:
-        raise RuntimeError(f"[masked_fill] expected a bool mask, got {mask.dtype}")
-    fits("masked_fill", input, mask)
-    return input.where(~mask, value if isinstance(value, Tensor) else as_tensor(value, input))
+    value = filling("masked_fill", input, mask, value)
+    return input.where(~mask, value)
 
 
 def masked_select(Tensor input, Tensor mask):

@@ -348,6 +348,8 @@ def mean(Tensor input, dim=None, keepdim=False, *, dtype=None, axis=None, keepdi
 def prod(Tensor input, dim=None, keepdim=False, *, dtype=None, axis=None, keepdims=None):
     """Product of all elements or along the dimension `dim`; whole numbers and bools give int64."""
     dim, keepdim = pick("prod", dim, None, axis), pick("prod", keepdim, False, keepdims)
+    if isinstance(dim, (tuple, list)):
+        raise TypeError(f"[prod] dim: expected a whole number, got {dim}")
     out = reduced(FDL_PROD, typed(input, dtype), dims_mask("prod", dim, cnp.PyArray_NDIM(input.a)), keepdim)
     return typed(out, dtype)
 
@@ -523,15 +525,18 @@ cdef class VarBackward0(Node):
         return binary(FDL_MUL, centred, spread(g, shape_of(x), self.mask, self.keepdim), 1)
 
 
-cdef Tensor variance(str name, Tensor x, unsigned int mask, double correction, bint keepdim, bint root):
+cdef Tensor variance(str name, Tensor x, object dim, double correction, bint keepdim, bint root):
     cdef Tensor y
     cdef VarBackward0 node
-    cdef double m = count_of(x, mask) - correction
+    cdef unsigned int mask
+    cdef double m
     cdef bint was
     if not is_fast(cnp.PyArray_TYPE(x.a)):
         if (<object> x.a).dtype.kind != "f":
             raise RuntimeError(f"[{name}] expected a floating-point tensor, got {x.dtype}")
-        return to_type(variance(name, to_type(x, cnp.NPY_FLOAT32), mask, correction, keepdim, root), cnp.PyArray_TYPE(x.a))
+        return to_type(variance(name, to_type(x, cnp.NPY_FLOAT32), dim, correction, keepdim, root), cnp.PyArray_TYPE(x.a))
+    mask = dims_mask(name, dim, cnp.PyArray_NDIM(x.a))
+    m = count_of(x, mask) - correction
     m = m if m > 0 else 0
     was = set_grad(False)
     try:
@@ -565,13 +570,13 @@ cdef tuple var_arguments(str name, object dim, object unbiased, object keepdim, 
 def var(Tensor input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None, keepdims=None):
     """Variance over all elements or over the dimensions `dim`: squared deviations by n - correction (1 unless said)."""
     dim, correction, keepdim = var_arguments("var", dim, unbiased, keepdim, correction, axis, keepdims)
-    return variance("var", input, dims_mask("var", dim, cnp.PyArray_NDIM(input.a)), correction, keepdim, False)
+    return variance("var", input, dim, correction, keepdim, False)
 
 
 def std(Tensor input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None, keepdims=None):
     """Standard deviation: the root of `var`."""
     dim, correction, keepdim = var_arguments("std", dim, unbiased, keepdim, correction, axis, keepdims)
-    return variance("std", input, dims_mask("std", dim, cnp.PyArray_NDIM(input.a)), correction, keepdim, True)
+    return variance("std", input, dim, correction, keepdim, True)
 
 
 @cython.final
@@ -684,11 +689,15 @@ cdef class LogsumexpBackward0(Node):
         return binary(FDL_MUL, spread(g, shape_of(x), self.mask, self.keepdim), p, 1)
 
 
-def logsumexp(Tensor input, dim, keepdim=False, *, axis=None):
+def logsumexp(Tensor input, dim=None, keepdim=False, *, axis=None):
     """log of the sum of exp(input) over the dimensions `dim`, without overflow."""
     cdef Tensor x = to_float(input), y
-    cdef unsigned int mask = dims_mask("logsumexp", pick("logsumexp", dim, None, axis), cnp.PyArray_NDIM(x.a))
+    cdef unsigned int mask
     cdef LogsumexpBackward0 node
+    dim = pick("logsumexp", dim, None, axis)
+    if dim is None:
+        raise TypeError("[logsumexp] dim: expected an int or a tuple of ints, got None")
+    mask = dims_mask("logsumexp", dim, cnp.PyArray_NDIM(x.a))
     if is_half(cnp.PyArray_TYPE(x.a)):
         return to_type(logsumexp(to_type(x, cnp.NPY_FLOAT32), dim, keepdim), cnp.PyArray_TYPE(x.a))
     y = reduce_data(LOGSUMEXP, x, mask, keepdim)

@@ -687,7 +687,8 @@ cdef class CopyBackwards(Node):
     cdef int typenum
 
     cdef object apply(self, Tensor g):
-        return None, to_type(sum_to(g, self.shape), self.typenum)
+        return (None if self.edges[0] is None else zeros_of(g),
+                None if self.edges[1] is None else to_type(sum_to(g, self.shape), self.typenum))
 
 
 def copy_(Tensor input, source, bint non_blocking=False):
@@ -704,14 +705,14 @@ def copy_(Tensor input, source, bint non_blocking=False):
     if grad_enabled() and (wants(s) or wants(input)):
         node = CopyBackwards.__new__(CopyBackwards)
         node.shape, node.typenum = shape_of(s), cnp.PyArray_TYPE(s.a)
-        edges = (None, edge(s))
+        edges = (edge(input), edge(s))
     return end_inplace(input, "copy_", node, edges)
 
 
 @cython.final
 cdef class FillBackward0(Node):
     cdef object apply(self, Tensor g):
-        return g.new_zeros(shape_of(g))
+        return zeros_of(g)
 
 
 cdef int fill_data(Tensor x, object value) except -1:
@@ -723,16 +724,23 @@ cdef int fill_data(Tensor x, object value) except -1:
     return 0
 
 
+cdef Tensor zeros_of(Tensor g):
+    cdef Tensor out = empty_like(g, cnp.PyArray_TYPE(g.a))
+    fill_data(out, 0)
+    return out
+
+
 def fill_(Tensor input, value):
     """Overwrites every element with `value`."""
     cdef Node node = None
+    cdef tuple edges = None
     begin_inplace(input)
     if isinstance(value, Tensor):
         return copy_(input, value)
     fill_data(input, value)
     if grad_enabled() and wants(input):
-        node = FillBackward0.__new__(FillBackward0)
-    return end_inplace(input, "fill_", node, (edge(input),))
+        node, edges = FillBackward0.__new__(FillBackward0), (edge(input),)
+    return end_inplace(input, "fill_", node, edges)
 
 
 def zero_(Tensor input):
@@ -778,7 +786,7 @@ def cpu(Tensor input): return input
 
 
 def cuda(Tensor input, *args, **kwargs):
-    raise RuntimeError("fastdl runs on the CPU only: there is no CUDA device")
+    raise AssertionError("fastdl runs on the CPU only: there is no CUDA device")
 
 
 def _converter(str name, d):

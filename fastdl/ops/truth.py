@@ -42,10 +42,11 @@ def any(
     return _truth("any", np.any, input, dim if axis is None else axis, keepdim or keepdims)
 
 
-def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+def count_nonzero(input: Tensor, dim: Dims = None, *, axis: Dims = None) -> Tensor:
     """How many elements (along `dim`) are not 0, as int64."""
     x = input._array
-    return from_numpy(np.asarray(np.count_nonzero(x, axis=_axes("count_nonzero", dim, x.ndim)), np.int64))
+    axes = _axes("count_nonzero", dim if axis is None else axis, x.ndim)
+    return from_numpy(np.asarray(np.count_nonzero(x, axis=axes), np.int64))
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
@@ -57,7 +58,10 @@ def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
     """|input - other| <= atol + rtol |other|, element by element."""
-    close = np.isclose(input._array, other._array, rtol, atol, equal_nan)
+    try:
+        close = np.isclose(input._array, other._array, rtol, atol, equal_nan)
+    except ValueError as error:
+        raise RuntimeError(f"[isclose] {error}") from None
     return from_numpy(np.asarray(close, np.bool_))
 
 
@@ -65,7 +69,7 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """True if |input - other| <= atol + rtol |other| everywhere. A bool, not a tensor."""
-    return builtins.bool(np.allclose(input._array, other._array, rtol, atol, equal_nan))
+    return builtins.bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 
 
 for _function in (all, any, count_nonzero, equal, isclose, allclose):
