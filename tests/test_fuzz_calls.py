@@ -59,6 +59,6 @@ def test_padding_of_a_size_that_overflows(mode, number):
 @pytest.mark.parametrize("shift", [0.5, np.float64(1), np.ones((3, 1)), None])
 def test_shifts_are_whole_numbers(shift):
     for shifts in (shift, [shift, shift]):
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, RuntimeError)):
             fastdl.ones(3, 1).roll(shifts, [0, 1])
     assert fastdl.arange(3).roll(2**63 + 1, 0).tolist() == fastdl.arange(3).roll((2**63 + 1) % 3, 0).tolist()
