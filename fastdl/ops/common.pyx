@@ -275,8 +275,6 @@ cdef Tensor sum_to(Tensor g, tuple shape):
     full = shape_of(g)
     if full == shape:
         return g
-    if is_half(cnp.PyArray_TYPE(g.a)):
-        return to_type(sum_to(to_type(g, cnp.NPY_FLOAT32), shape), cnp.PyArray_TYPE(g.a))
     y = sum_to_data(g, shape)
     if grad_enabled() and wants(g):
         node = SumToBackward.__new__(SumToBackward)

@@ -285,9 +285,9 @@ def binary_cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_a
     loss = run(BCE if weight is None else BCE_WEIGHT, how, input, target, weight, None, 0, 0)
     if loss is None:
         x = input.a.astype(np.float64)
-        at = first_place(~((x >= 0) & (x <= 1)))
+        wrong = ~((x >= 0) & (x <= 1))
         raise RuntimeError("[binary_cross_entropy] all elements of input should be between 0 and 1, got "
-                           f"input[{at}] = {x[tuple([int(i) for i in at.split(',') if i])]:g}")
+                           f"input[{first_place(wrong)}] = {x[wrong][0]:g}")
     return loss
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .._tensor import Tensor, from_numpy, register_method
+from .._tensor import Tensor, register_method
 from .._types import bfloat16, int64
 from ..autograd import no_grad
+from .composed import _dim, _own
 from .creation import full, ones, zeros
 from .elementwise import eq, logical_and, maximum, minimum, where
 from .embedding import embedding
@@ -40,17 +41,6 @@ def _on_copy(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     function.__name__ = function.__qualname__ = method.__name__.removesuffix("_")
     function.__doc__ = f"`Tensor.{method.__name__}` on a copy."
     return function
-
-
-def _own(array: np.ndarray) -> Tensor:
-    return from_numpy(np.asarray(array, order="C"))
-
-
-def _dim(op: str, dim: int, ndim: int) -> int:
-    n = max(ndim, 1)
-    if not -n <= dim < n:
-        raise IndexError(f"[{op}] dim {dim} is outside [{-n}, {n - 1}] of a tensor with {ndim} dimensions")
-    return dim % n
 
 
 def _check_range(

@@ -534,7 +534,8 @@ def bmm(Tensor input, Tensor mat2):
     if cnp.PyArray_DIMS(input.a)[0] != cnp.PyArray_DIMS(mat2.a)[0]:
         raise RuntimeError(f"[bmm] the stacks have {cnp.PyArray_DIMS(input.a)[0]} and {cnp.PyArray_DIMS(mat2.a)[0]} "
                            f"matrices: {shape_of(input)}, {shape_of(mat2)}")
-    return checked_product("bmm", input, 3, "a stack of matrices", mat2, 3, "a stack of matrices")
+    same_inner("bmm", input, mat2)
+    return matmul_(input, mat2)
 
 
 def mv(Tensor input, Tensor vec):
