@@ -104,3 +104,18 @@ class Distribution:
         names = [n for n in ("loc", "scale", "low", "high", "rate", "probs", "logits") if n in self.__dict__]
         parts = [f"{n}: {v if v.numel() == 1 else v.size()}" for n in names for v in [self.__dict__[n]]]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class LocationScale(Distribution):
+    """Distributions of loc + scale * x for one fixed distribution of x; scale > 0."""
+
+    has_rsample = True
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = as_parameters(loc, scale)
+        super().__init__(self.loc.shape, (), validate_args)
+        self._check("scale", self.scale, self.scale > 0, "positive")
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from .._tensor import Tensor
 from ..ops.elementwise import erf
-from .distribution import Distribution, as_parameters
+from .distribution import LocationScale
 
 
-class Normal(Distribution):
+class Normal(LocationScale):
     """Mean `loc` and standard deviation `scale`."""
-
-    has_rsample = True
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = as_parameters(loc, scale)
-        super().__init__(self.loc.shape, (), validate_args)
-        self._check("scale", self.scale, self.scale > 0, "positive")
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def mode(self) -> Tensor:

@@ -67,7 +67,7 @@ class LBFGS(Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
 
-    def step(self, closure: Callable[[], Any] | None = None, *, max_norm: float | None = None) -> Any:
+    def _step(self, closure: Callable[[], Any] | None, max_norm: float | None) -> Any:
         """Iterates; returns the first loss of the closure.
 
         Raises: RuntimeError without a closure; NotImplementedError for max_norm.
@@ -76,13 +76,8 @@ class LBFGS(Optimizer):
             raise RuntimeError("[LBFGS] step needs a closure that computes the gradients and returns the loss")
         if max_norm is not None:
             raise NotImplementedError("[LBFGS] max_norm: gradients are not clipped here, do it in the closure")
-        for hook in self._pre_hooks:
-            hook(self, (closure,), {})
         with no_grad():
-            loss = self._iterate(closure)
-        for hook in self._post_hooks:
-            hook(self, (closure,), {})
-        return loss
+            return self._iterate(closure)
 
     def _iterate(self, closure: Callable[[], Any]) -> Any:
         group = self.param_groups[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .._tensor import Tensor
 from ..autograd import enable_grad
+from ..autograd.hooks import RemovableHandle
 from ..ops import optim as ops
 
 
@@ -27,9 +28,9 @@ class Optimizer:
         grad_norm: gradient norm that the last `step(max_norm=..)` found, None before.
     """
 
-    # tensors of each parameter's state with the parameter's shape: those that every state has, and those it may have
-    _nonnegative: tuple[str, ...] = ()  # options that are numbers >= 0
     _stepped = False  # schedulers warn of an order that skips the first rate
+    _nonnegative: tuple[str, ...] = ()  # options that are numbers >= 0
+    # tensors of each parameter's state with the parameter's shape: those that every state has, and those it may have
     _required_buffers: tuple[str, ...] = ()
     _optional_buffers: tuple[str, ...] = ()
 
@@ -42,8 +43,8 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self.grad_norm: float | None = None
-        self._pre_hooks: list[Callable] = []
-        self._post_hooks: list[Callable] = []
+        self._pre_hooks: OrderedDict[int, Callable] = OrderedDict()
+        self._post_hooks: OrderedDict[int, Callable] = OrderedDict()
         if not isinstance(params, Iterable):
             hint = ": pass its .parameters()" if hasattr(params, "parameters") else ""
             raise TypeError(
@@ -118,8 +119,15 @@ class Optimizer:
             What the closure returned, else None.
         """
         self._stepped = True
-        for hook in self._pre_hooks:
+        for hook in list(self._pre_hooks.values()):
             hook(self, (closure,), {})
+        loss = self._step(closure, max_norm)
+        for hook in list(self._post_hooks.values()):
+            hook(self, (closure,), {})
+        return loss
+
+    def _step(self, closure: Callable[[], Any] | None, max_norm: float | None) -> Any:
+        """What `step` does between its hooks."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -127,8 +135,6 @@ class Optimizer:
         scale = 1.0 if max_norm is None else self._clip(max_norm)
         for group in self.param_groups:
             self._update(group, scale)
-        for hook in self._post_hooks:
-            hook(self, (closure,), {})
         return loss
 
     def _update(self, group: dict[str, Any], grad_scale: float) -> None:
@@ -144,13 +150,13 @@ class Optimizer:
         factor = max_norm / (self.grad_norm + 1e-6)
         return 1.0 if factor > 1 else factor  # a NaN stays one
 
-    def register_step_pre_hook(self, hook: Callable) -> Any:
+    def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Calls hook(optimizer, args, kwargs) before each step. Returns a handle with `remove()`."""
-        return _Handle(self._pre_hooks, hook)
+        return RemovableHandle.add(self._pre_hooks, hook)
 
-    def register_step_post_hook(self, hook: Callable) -> Any:
+    def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
         """Calls hook(optimizer, args, kwargs) after each step. Returns a handle with `remove()`."""
-        return _Handle(self._post_hooks, hook)
+        return RemovableHandle.add(self._post_hooks, hook)
 
     # saving
 
@@ -236,19 +242,7 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.grad_norm = None
-        self._pre_hooks, self._post_hooks = [], []
-
-
-class _Handle:
-    """Removes a hook again."""
-
-    def __init__(self, hooks: list[Callable], hook: Callable):
-        hooks.append(hook)
-        self._hooks, self._hook = hooks, hook
-
-    def remove(self) -> None:
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
+        self._pre_hooks, self._post_hooks = OrderedDict(), OrderedDict()
 
 
 def check_option(optimizer: str, name: str, value: float, low: float = 0.0, below: float = math.inf) -> None:
