@@ -391,8 +391,8 @@ if TYPE_CHECKING:
     from .serialization import load, save
 
 # Loaded at first use, so that `import fastdl` stays quick.
-_MODULES = ("amp", "backends", "cuda", "datasets", "distributions", "jit", "metrics", "models", "nn", "optim",
-            "serialization", "text", "utils", "vis")
+_MODULES = ("amp", "backends", "cuda", "datasets", "distributed", "distributions", "jit", "metrics", "models", "nn",
+            "optim", "serialization", "text", "utils", "vis")
 _METHODS = ("adjoint", "masked_fill", "split_with_sizes")  # functions, too; and so are the in-place methods
 _FUNCTIONS = {
     "as_torch": "_as_torch",

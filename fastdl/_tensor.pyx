@@ -236,8 +236,10 @@ cdef str ragged(object data):
 
 def sequence_array(data, bint full_precision=False):
     """The NumPy array of a number or of nested sequences, typed as PyTorch types it, or with Python's own precision."""
+    cdef set types = None
     if isinstance(data, (list, tuple)) and data and holds_tensors(data):
-        data = [x.tolist() if isinstance(x, Tensor) else x for x in data]
+        types = set()
+        data = as_numbers(data, types)
     try:
         array = np.array(data)
     except ValueError as error:
@@ -245,7 +247,10 @@ def sequence_array(data, bint full_precision=False):
     if array.dtype.kind in "SU":
         first = array.reshape(-1)[0] if array.size else ""
         raise TypeError(f"[tensor] data: expected numbers, got {type(first.item()).__name__} {first.item()!r}")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 2 and not full_precision and not holds_numpy(data):
+    if types is not None:
+        floats = [t.numpy for t in types if t.is_floating_point]
+        array = array.astype(np.result_type(*(floats or [t.numpy for t in types])))
+    elif array.dtype.kind == "f" and array.dtype.itemsize > 2 and not full_precision and not holds_numpy(data):
         array = array.astype(get_default_dtype().numpy)
     elif array.size == 0 and not isinstance(data, ndarray):
         array = array.astype(get_default_dtype().numpy)
@@ -259,6 +264,20 @@ cdef bint holds_tensors(object data):
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
     return isinstance(first, Tensor) or any(isinstance(x, Tensor) for x in data)
+
+
+cdef object as_numbers(object data, set types):
+    """Nested sequences with Tensors of one element as numbers; `types` gets the types of all that is in them."""
+    if isinstance(data, (list, tuple)):
+        return [as_numbers(x, types) for x in data]
+    if not isinstance(data, Tensor):
+        types.add(as_dtype(data.dtype if isinstance(data, (ndarray, np.generic)) else type(data)))
+        return data
+    if (<Tensor> data).a.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars, this one has shape "
+                         f"{tuple(data.shape)}: see stack and cat")
+    types.add(data.dtype)
+    return data.item()
 
 
 cdef bint holds_numpy(object data):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from . import amp
 from ._types import device as _device
 
 __all__ = [
-    "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_bf16_supported",
+    "amp", "current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_bf16_supported",
     "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated",
     "reset_peak_memory_stats", "synchronize",
 ]  # fmt: skip
+
+__path__: list[str] = []  # makes it a package: `from torch.cuda.amp import autocast`
 
 
 def is_available() -> bool:

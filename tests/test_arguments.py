@@ -308,3 +308,25 @@ def test_augmented_assignment_writes_into_the_tensor(operation, expected):
     row = x[0]
     assert operation(row, 2) is row
     assert x.tolist() == [expected, [1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (lambda t: [t([1.0]), t([[2.0]])], fastdl.float32, [1.0, 2.0]),
+        (lambda t: [[t(1.0), 2], [3, t([[4]])]], fastdl.float32, [[1.0, 2.0], [3.0, 4.0]]),
+        (lambda t: [t(1, dtype=fastdl.int32), t(2, dtype=fastdl.int32)], fastdl.int32, [1, 2]),
+        (lambda t: (t(1.5, dtype=fastdl.float64), 2, np.float32(3)), fastdl.float64, [1.5, 2.0, 3.0]),
+        (lambda t: [2, t(1.5, dtype=fastdl.float16)], fastdl.float16, [2.0, 1.5]),
+        (lambda t: [t(True), t(False)], fastdl.bool, [True, False]),
+    ],
+)
+def test_lists_of_tensors_of_one_element(values, dtype, expected):
+    found = fastdl.tensor(values(fastdl.tensor))
+    assert found.dtype is dtype and found.tolist() == expected
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_lists_of_longer_tensors_are_no_data(size):
+    with pytest.raises(ValueError, match=rf"only one element tensors .* shape \({size},\): see stack and cat"):
+        fastdl.tensor([fastdl.ones(size), fastdl.ones(size)])

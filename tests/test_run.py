@@ -122,6 +122,23 @@ def torch():
     assert fastdl.__version__ == importlib.import_module("fastdl._version").__version__
 
 
+def test_what_is_for_gpus_and_many_processes_is_there_and_off(torch):
+    from torch.cuda.amp import GradScaler, autocast
+    from torch.distributed import destroy_process_group, get_rank, init_process_group
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    assert torch.cuda.amp.GradScaler is GradScaler and torch.amp.autocast is autocast
+    assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
+    assert not GradScaler(enabled=False).is_enabled() and DataParallel is nn.DataParallel
+    with pytest.raises(RuntimeError, match="fastdl trains in one process"):
+        init_process_group(backend="gloo")
+    with pytest.raises(RuntimeError, match="use the module itself"):
+        DistributedDataParallel(nn.Linear(1, 1), device_ids=[0])
+    for call in (get_rank, destroy_process_group):
+        with pytest.raises(ValueError, match="has not been initialized"):
+            call()
+
+
 def test_modules_are_fastdls_own(torch):
     import torch.backends.cudnn as cudnn
     import torch.nn.functional as F
