@@ -7,6 +7,7 @@ from typing import Any
 
 from .._tensor import Tensor
 from .._types import bool_ as _bool
+from ..ops.adaptive import adaptive_max_pool1d, adaptive_max_pool2d
 from ..ops.additive_attention import additive_attention_score
 from ..ops.attention import masked_attention as _masked_attention
 from ..ops.attention import packed_attention as _packed_attention

@@ -117,7 +117,7 @@ class AvgPool2d(_AvgPool):
         )
 
 
-class _AdaptiveAvgPool(_Window):
+class _AdaptivePool(_Window):
     _shown = ("output_size",)
 
     def __init__(self, output_size: int | tuple[int | None, ...] | None) -> None:
@@ -125,18 +125,38 @@ class _AdaptiveAvgPool(_Window):
         self.output_size = output_size
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+class AdaptiveAvgPool1d(_AdaptivePool):
     """Means of `output_size` windows that cover the last dimension evenly."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool1d(input, self.output_size)
 
 
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+class AdaptiveAvgPool2d(_AdaptivePool):
     """Means of windows that cover the last two dimensions evenly: `output_size` is a number or (height, width)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
+
+
+class _AdaptiveMaxPool(_AdaptivePool):
+    def __init__(self, output_size: int | tuple[int | None, ...] | None, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """The largest elements of `output_size` windows that cover the last dimension evenly."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest elements of windows that cover the last two dimensions evenly."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
 class Unfold(_Window):

@@ -48,11 +48,11 @@ def avg_reference(x, kernel_size, stride=None, padding=0, ceil_mode=False, count
     return pool_reference(x, mean, kernel_size, stride, padding, 1, ceil_mode)
 
 
-def adaptive_reference(x, output_size):
+def adaptive_reference(x, output_size, reduce=np.mean):
     out = np.zeros((*x.shape[:-2], *output_size))
     for index in np.ndindex(*output_size):
         y, z = (slice(i * n // o, -(-(i + 1) * n // o)) for i, n, o in zip(index, x.shape[-2:], output_size))
-        out[(..., *index)] = x[..., y, z].mean((-2, -1))
+        out[(..., *index)] = reduce(x[..., y, z], (-2, -1))
     return out
 
 
@@ -80,6 +80,11 @@ CASES = [
     case("adaptive_avg_pool2d one", F.adaptive_avg_pool2d, adaptive_reference, SIZES, output_size=(1, 1)),
     case("adaptive_avg_pool2d whole", F.adaptive_avg_pool2d, adaptive_reference, [(2, 3, 6, 8)], output_size=(3, 2)),
     case("adaptive_avg_pool2d larger", F.adaptive_avg_pool2d, adaptive_reference, [(2, 1, 3, 5)], output_size=(7, 6)),
+    *(Case(f"adaptive_max_pool2d {size}", lambda x, size=size: F.adaptive_max_pool2d(x, size),
+           lambda x, size=size: adaptive_reference(x, size, np.max), lambda rng, *s: {"x": normal(rng, *s)}, SIZES[1:],
+           wrt=("x",)) for size in [(3, 4), (1, 1), (5, 2), (7, 6)]),
+    Case("adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x, 3), lambda x: adaptive_reference(x[:, None], (1, 3), np.max)[
+         :, 0], lambda rng, *s: {"x": normal(rng, *s)}, [(2, 5), (3, 71)], wrt=("x",)),
     Case("max_pool1d", lambda x: F.max_pool1d(x, 3, 2, 1), lambda x: max_reference(x[:, :, None], kernel_size=(1, 3),
          stride=(1, 2), padding=(0, 1))[:, :, 0], lambda rng, *s: {"x": normal(rng, *s)}, [(2, 3, 5), (1, 2, 71)], wrt=("x",)),
     Case("avg_pool1d", lambda x: F.avg_pool1d(x, 3, 2, 1), lambda x: avg_reference(x[:, :, None], (1, 3), (1, 2), (0, 1))[
@@ -154,6 +159,8 @@ ERRORS = [
     Error("avg_pool2d divisor", lambda: F.avg_pool2d(X, 2, divisor_override=0), RuntimeError, "not zero"),
     Error("avg_pool1d kernel", lambda: F.avg_pool1d(X[0], (1, 2)), TypeError, "kernel_size: expected a whole number or 1"),
     Error("adaptive_avg_pool2d size", lambda: F.adaptive_avg_pool2d(X, (1, 2, 3)), RuntimeError, "one or 2 numbers"),
+    Error("adaptive_max_pool2d size", lambda: F.adaptive_max_pool2d(X, (1, 2, 3)), RuntimeError, "expected 2 numbers of at"),
+    Error("adaptive_max_pool1d shape", lambda: F.adaptive_max_pool1d(X, 2), RuntimeError, r"2 or 3 dimensions.*\(2, 3, 5, 6\)"),
     Error("pad count", lambda: F.pad(X, (1, 2, 3)), RuntimeError, "two numbers for each of at most 4 dimensions"),
     Error("pad mode", lambda: F.pad(X, (1, 2), "mirror"), NotImplementedError, "mode: expected 'constant'"),
     Error("pad reflect", lambda: F.pad(X, (6, 0, 0, 0), "reflect"), RuntimeError, "too large for a dimension of size 6"),

@@ -38,6 +38,9 @@ LAYERS = [
     (lambda n: n.AdaptiveAvgPool2d((None, 4)), (2, 3, 6, 9)),
     (lambda n: n.AdaptiveAvgPool2d(1), (2, 3, 6, 9)),
     (lambda n: n.AdaptiveAvgPool1d(4), (2, 3, 9)),
+    (lambda n: n.AdaptiveMaxPool2d((None, 4)), (2, 3, 6, 9)),
+    (lambda n: n.AdaptiveMaxPool2d(2), (3, 5, 9)),
+    (lambda n: n.AdaptiveMaxPool1d(4), (2, 3, 9)),
     (lambda n: n.Unfold((2, 3), padding=1, stride=2), (2, 3, 6, 9)),
     (lambda n: n.Fold((4, 5), 2), (2, 8, 12)),
     (lambda n: n.ZeroPad2d((1, 2, -1, 3)), (2, 3, 4, 5)),
@@ -289,3 +292,11 @@ def test_a_view_of_an_output_is_trained_through():
     y = F.max_pool2d(F.conv2d(x, tensor(3, 4, 3, 3, seed=1)), 2).flatten(1)
     y.sum().backward()
     assert x.grad.shape == (2, 4, 6, 6)
+
+
+def test_adaptive_maxima_say_where_they_stand():
+    x = fastdl.tensor([[[1.0, 5, 2, 5, 0], [7, 7, 3, 1, float("nan")]]])
+    values, places = F.adaptive_max_pool2d(x, (2, 2), return_indices=True)
+    assert values[0, 0].tolist() == [5, 5] and values[0, 1, 0].item() == 7 and values[0, 1, 1].isnan()
+    assert places.tolist() == [[[1, 3], [5, 9]]] and places.dtype == fastdl.int64
+    assert F.adaptive_max_pool1d(x, 1, True)[1].tolist() == [[[1], [4]]]
