@@ -1,5 +1,6 @@
 """utils.data: which samples come in which order and in which form."""
 
+import itertools
 from collections import Counter, OrderedDict, namedtuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from fastdl.utils.data import (
     get_worker_info,
     random_split,
 )
+from fastdl.utils.data import sampler as sampler_module
 
 
 class Squares(Dataset):
@@ -130,6 +132,29 @@ def test_random_sampler_is_a_permutation_that_the_seed_decides():
     once = list(own)
     fastdl.manual_seed(3)
     assert once == list(RandomSampler(range(100), generator=fastdl.Generator().manual_seed(1)))
+
+
+def test_a_pass_may_be_longer_than_memory_can_hold():
+    data = TensorDataset(fastdl.arange(7))
+    loader = DataLoader(data, batch_size=3, sampler=RandomSampler(data, replacement=True, num_samples=10**10))
+    assert len(loader) == -(-(10**10) // 3)
+    drawn = [batch[0].tolist() for batch, _ in zip(loader, range(40))]
+    assert {len(batch) for batch in drawn} == {3} and {i for batch in drawn for i in batch} == set(range(7))
+    once = itertools.islice(RandomSampler(range(5), num_samples=10**10), 10)
+    assert sorted(once) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("replacement", [False, True])
+def test_batches_run_on_where_numbers_are_drawn_anew(replacement, drop_last, monkeypatch):
+    monkeypatch.setattr(sampler_module, "_BLOCK", 8)
+    data = TensorDataset(fastdl.arange(8))
+    fastdl.manual_seed(3)
+    numbers = list(RandomSampler(data, replacement, num_samples=29))
+    fastdl.manual_seed(3)
+    loader = DataLoader(data, 5, sampler=RandomSampler(data, replacement, num_samples=29), drop_last=drop_last)
+    found = [batch[0].tolist() for batch in loader]
+    assert found == [numbers[i : i + 5] for i in range(0, 25 if drop_last else 29, 5)]
 
 
 def test_random_sampler_with_a_number_of_samples():

@@ -286,12 +286,20 @@ class DataLoader:
     def _number_batches(self) -> Iterator[Any]:
         """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list; or of each sample."""
         sampler, batcher = self.sampler, self.batch_sampler
-        if type(batcher) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler):
-            order = sampler.order() if type(sampler) is RandomSampler else None
-            n = len(sampler)
-            stop = n - n % batcher.batch_size if batcher.drop_last else n
-            for start in range(0, stop, batcher.batch_size):
-                part = slice(start, min(start + batcher.batch_size, n))
-                yield part if order is None else order[part]
+        if type(batcher) is BatchSampler and type(sampler) is SequentialSampler:
+            n, size = len(sampler), batcher.batch_size
+            for start in range(0, n - n % size if batcher.drop_last else n, size):
+                yield slice(start, min(start + size, n))
+        elif type(batcher) is BatchSampler and type(sampler) is RandomSampler:
+            size = batcher.batch_size
+            rest = np.empty(0, np.int64)
+            for block in sampler.blocks():
+                numbers = np.concatenate([rest, block]) if rest.size else block
+                whole = numbers.size - numbers.size % size
+                for start in range(0, whole, size):
+                    yield numbers[start : start + size]
+                rest = numbers[whole:]
+            if rest.size and not batcher.drop_last:
+                yield rest
         else:
             yield from sampler if batcher is None else batcher

@@ -13,6 +13,8 @@ from ...ops.random import Generator, rand, randint, randperm
 
 T_co = TypeVar("T_co", covariant=True)
 
+_BLOCK = 1 << 16  # numbers drawn at once with replacement
+
 
 class Sampler(Generic[T_co]):
     """Base class: subclasses define `__iter__`, which yields sample numbers (or lists of them), and `__len__`."""
@@ -61,20 +63,22 @@ class RandomSampler(Sampler[int]):
         """How many numbers one pass yields."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
-    def order(self) -> np.ndarray:
-        """The numbers of one pass; each call draws anew."""
-        n, count = len(self.data_source), self.num_samples
-        if count and not n:
-            raise ValueError(f"[RandomSampler] cannot draw {count} samples from an empty data set")
-        if self.replacement:
-            return randint(0, n, (count,), generator=self.generator).numpy() if count else np.empty(0, np.int64)
-        passes = [randperm(n, generator=self.generator).numpy() for _ in range(-(-count // n) if n else 0)]
-        if len(passes) == 1:
-            return passes[0][:count]
-        return np.concatenate(passes)[:count] if passes else np.empty(0, np.int64)
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The numbers of one pass, some at a time: `num_samples` may be more than anyone ever takes."""
+        n, left = len(self.data_source), self.num_samples
+        if left and not n:
+            raise ValueError(f"[RandomSampler] cannot draw {left} samples from an empty data set")
+        while left > 0:
+            if self.replacement:
+                block = randint(0, n, (min(left, _BLOCK),), generator=self.generator)
+            else:
+                block = randperm(n, generator=self.generator)[:left]
+            left -= len(block)
+            yield block.numpy()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order().tolist())
+        for block in self.blocks():
+            yield from block.tolist()
 
     def __len__(self) -> int:
         return self.num_samples
