@@ -117,7 +117,7 @@ INLINE void small_rows(const ce_args *a, int64_t first, int count, const int gro
         real max = rows.max[r];
         UNROLL for (int k = 0; k < groups * NV; k++) {
             int width = clamp_width(v - k * VL);
-            vf y = v_exp_nonpositive(v_load_fill(x + k * VL, width, -INFINITY) - v_set1(max));
+            vf y = v_exp_gradient(v_load_fill(x + k * VL, width, -INFINITY) - v_set1(max));
             v_store(e[r] + k * VL, y);
             sum[r][k % NV] += y;
             if (kind == CLASS) continue;
@@ -183,7 +183,7 @@ INLINE void exp_lanes(const ce_args *a, ce_sums *s, real *e, const real *x, cons
             s->rest[k] = v_fma(y, inside, s->rest[k]);
             if (kind == SOFT) s->aims[k] += y;
         }
-        vf y = v_exp_nonpositive(d);
+        vf y = v_exp_gradient(d);
         s->exp[k] += y;
         if (e) store(e + c, y, width);
     }
@@ -298,7 +298,7 @@ INLINE void plane(const ce_args *a, int64_t n, int64_t j, const int vectors, int
         vf part[PLANE_VECTORS * NV] = {0};
         for (int64_t end = min_i64(a->v, c + PLANE_CLASSES); c < end; c++)
             UNROLL for (int k = 0; k < vectors; k++) {
-                vf d = load(x + c * a->inner + k * VL, width) - max[k], y = v_exp_nonpositive(d);
+                vf d = load(x + c * a->inner + k * VL, width) - max[k], y = v_exp_gradient(d);
                 vf w = v_set1(a->weight ? a->weight[c] : 1);
                 part[k] += y;
                 if (kind != SOFT) d_target[k] = v_sel(t[k] == v_iset1((ireal)c), d, d_target[k]);
@@ -441,7 +441,8 @@ static void run(ce_args *a, real *loss, double label_smoothing, int reduction, d
  * I > 1: one class after another in blocks of 64. The rows are added up as the classes of I = 1.
  * Accuracy: 2 ulp of |loss| + |x - max| (tests/cases/loss.py).
  * Method: max, then exp and its sum with the exponentials kept, then scaled, so one exp per logit; a row stays in the
- * cache between the passes. Up to 64 classes, 16 rows are done together: their lanes are joined, and their logarithms
+ * cache between the passes. Probabilities below 9e-27 of the largest count as 0: scaled, they would be denormals, and a
+ * product with these takes ten times as long. Up to 64 classes, 16 rows are done together: their lanes are joined, and their logarithms
  * and quotients taken, in vectors. Where the gradient is larger than the caches the exponentials wait in a buffer and
  * the gradient is stored past the caches, which saves reading it first: a third of all traffic. */
 int64_t FDL_FN(cross_entropy)(real *loss, real *dlogits, const real *logits, const int64_t *target, const real *weight,

@@ -3,7 +3,7 @@
  * A list is `count` arrays of n[i] elements; one call updates all parameters of a group. The arrays are cut into
  * blocks of LANES elements that are counted through the whole list, and the threads share the blocks: many small
  * arrays cost no more than one large one, and a cut never falls inside a block. Updates are element by element, so
- * the cuts have no influence on the result; the order of operations is PyTorch's (torch/optim, single tensor).
+ * the cuts have no influence on the result; averages too small to change a parameter become 0 (LEAST); the order of operations is PyTorch's (torch/optim, single tensor).
  * Every pass touches each array once and is bound by memory: SGD moves 12 bytes per parameter, with momentum 20,
  * Adam 28. Accuracy: 1-2 ulp per step against the same formula in float64 (tests/test_optim.py). */
 #include "fastdl.h"
@@ -178,12 +178,31 @@ typedef struct step_args {
     const real *const *g;
     real *const *state[3]; /* NULL: the formula has no such state */
     real grad_scale, weight_decay, neg_lr, eps;
+    real root_least, square_least; /* see ROOT_LEAST; 0: all count */
     real c[5]; /* the formula's own numbers */
     int flag[2];
 } step_args;
 
 /* the new p, and the new state in s */
 typedef vf (*step_formula)(const step_args *a, vf p, vf d, vf s[3]);
+
+/* Averages that only decay, of rows that get no gradient any more, would end as denormals, and a step with them takes
+ * ten times as long. What is too small to change a parameter counts as 0: averages of gradients below LEAST, and, where
+ * eps is at least LEAST_EPS, gradients below ROOT_LEAST in averages of squares and what these keep below SQUARE_LEAST:
+ * their roots are less than half an ulp of eps. */
+#ifdef FDL_F64
+#define LEAST 0x1p-900
+#define ROOT_LEAST 0x1p-480
+#define SQUARE_LEAST 0x1p-980
+#else
+#define LEAST 0x1p-100f
+#define ROOT_LEAST 0x1p-56f
+#define SQUARE_LEAST 0x1p-120f
+#endif
+#define LEAST_EPS 0x1p-30
+
+/* x, or 0 where it is smaller than `least` */
+INLINE vf not_less(vf x, real least) { return (vf)(~(v_abs(x) < v_set1(least)) & (vi)x); }
 
 INLINE vf plus_decay(const step_args *a, vf p, vf d) {
     return a->weight_decay != 0 ? v_fma(v_set1(a->weight_decay), p, d) : d;
@@ -222,6 +241,7 @@ INLINE vf sgd_formula(const step_args *a, vf p, vf d, vf s[3]) {
     d = plus_decay(a, p, d);
     if (a->state[0]) {
         s[0] = a->flag[SGD_FIRST] ? d : v_fma(v_set1(a->c[SGD_KEEP]), d, v_set1(a->c[SGD_MOMENTUM]) * s[0]);
+        s[0] = not_less(s[0], LEAST);
         d = a->flag[SGD_NESTEROV] ? v_fma(v_set1(a->c[SGD_MOMENTUM]), s[0], d) : s[0];
     }
     return v_fma(v_set1(a->neg_lr), d, p);
@@ -259,15 +279,16 @@ INLINE vf v_lerp(vf a, vf b, real w) {
     return w < (real)0.5 ? v_fma(v_set1(w), b - a, a) : v_fma(v_set1(w - 1), b - a, b);
 }
 /* decay * average + rest * d^2 */
-INLINE vf square_average(vf average, vf d, real decay, real rest) {
-    return v_fma(v_set1(rest) * d, d, average * v_set1(decay));
+INLINE vf square_average(const step_args *a, vf average, vf d, real decay, real rest) {
+    d = not_less(d, a->root_least);
+    return not_less(v_fma(v_set1(rest) * d, d, average * v_set1(decay)), a->square_least);
 }
 
 INLINE vf adam_formula(const step_args *a, vf p, vf d, vf s[3]) {
     p = p * v_set1(a->c[ADAM_SHRINK]);
     d = plus_decay(a, p, d);
-    s[0] = v_lerp(s[0], d, a->c[ADAM_BETA1_REST]);
-    s[1] = square_average(s[1], d, a->c[ADAM_BETA2], a->c[ADAM_BETA2_REST]);
+    s[0] = not_less(v_lerp(s[0], not_less(d, LEAST), a->c[ADAM_BETA1_REST]), LEAST);
+    s[1] = square_average(a, s[1], d, a->c[ADAM_BETA2], a->c[ADAM_BETA2_REST]);
     if (a->state[2]) s[2] = v_max(s[2], s[1]);
     vf root = v_sqrt(a->state[2] ? s[2] : s[1]);
     vf divisor = v_fma(root, v_set1(a->c[ADAM_INV_ROOT2]), v_set1(a->eps));
@@ -294,6 +315,8 @@ void FDL_FN(adam_step)(real *const *p, const real *const *g, real *const *m, rea
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
         .neg_lr = (real)(-lr / correction1),
         .eps = (real)eps,
+        .root_least = eps >= LEAST_EPS ? ROOT_LEAST : 0,
+        .square_least = eps >= LEAST_EPS ? SQUARE_LEAST : 0,
         .c = {[ADAM_SHRINK] = (real)(decoupled ? 1 - lr * weight_decay : 1),
               [ADAM_BETA1_REST] = (real)(1 - beta1),
               [ADAM_BETA2] = (real)beta2,
@@ -313,7 +336,7 @@ enum { RMS_ALPHA, RMS_ALPHA_REST, RMS_MOMENTUM };
 
 INLINE vf rmsprop_formula(const step_args *a, vf p, vf d, vf s[3]) {
     d = plus_decay(a, p, d);
-    s[0] = square_average(s[0], d, a->c[RMS_ALPHA], a->c[RMS_ALPHA_REST]);
+    s[0] = square_average(a, s[0], d, a->c[RMS_ALPHA], a->c[RMS_ALPHA_REST]);
     vf square = s[0];
     if (a->state[1]) {
         s[1] = v_lerp(s[1], d, a->c[RMS_ALPHA_REST]);
@@ -336,6 +359,8 @@ void FDL_FN(rmsprop_step)(real *const *p, const real *const *g, real *const *v, 
         .weight_decay = (real)weight_decay,
         .neg_lr = (real)-lr,
         .eps = (real)eps,
+        .root_least = eps >= LEAST_EPS ? ROOT_LEAST : 0,
+        .square_least = eps >= LEAST_EPS ? SQUARE_LEAST : 0,
         .c = {[RMS_ALPHA] = (real)alpha, [RMS_ALPHA_REST] = (real)(1 - alpha), [RMS_MOMENTUM] = (real)momentum},
     };
     for_each_piece(n, count, rmsprop_piece, &args);
@@ -375,9 +400,9 @@ enum { DELTA_RHO, DELTA_RHO_REST };
 
 INLINE vf adadelta_formula(const step_args *a, vf p, vf d, vf s[3]) {
     d = plus_decay(a, p, d);
-    s[0] = square_average(s[0], d, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
+    s[0] = square_average(a, s[0], d, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
     vf e = v_sqrt(s[1] + v_set1(a->eps)) / v_sqrt(s[0] + v_set1(a->eps)) * d;
-    s[1] = square_average(s[1], e, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
+    s[1] = square_average(a, s[1], e, a->c[DELTA_RHO], a->c[DELTA_RHO_REST]);
     return v_fma(v_set1(a->neg_lr), e, p);
 }
 static void adadelta_piece(const void *args, int64_t i, int64_t begin, int64_t end) {
@@ -392,6 +417,8 @@ void FDL_FN(adadelta_step)(real *const *p, const real *const *g, real *const *v,
         .weight_decay = (real)weight_decay,
         .neg_lr = (real)-lr,
         .eps = (real)eps,
+        .root_least = eps >= LEAST_EPS ? ROOT_LEAST : 0,
+        .square_least = eps >= LEAST_EPS ? SQUARE_LEAST : 0,
         .c = {[DELTA_RHO] = (real)rho, [DELTA_RHO_REST] = (real)(1 - rho)},
     };
     for_each_piece(n, count, adadelta_piece, &args);

@@ -206,7 +206,7 @@ INLINE real row_dot(const real *dy, const real *y, int64_t v, const int is_log) 
 
 INLINE void gradient(real *dx, const real *dy, const real *y, vf sum, const int width, const int is_log) {
     vf g = load(dy, width), p = load(y, width);
-    store(dx, is_log ? v_fma(-v_exp_nonpositive(p), sum, g) : p * (g - sum), width);
+    store(dx, is_log ? v_fma(-v_exp_gradient(p), sum, g) : p * (g - sum), width);
 }
 INLINE void backward(const softmax_args *a, int64_t begin, int64_t end, const int is_log) {
     int64_t v = a->v;

@@ -66,6 +66,7 @@ typedef uint64_t ureal;
 #define EXP_HIGH 710.0         /* exp is inf from here on, 0 below EXP_LOW */
 #define EXP_LOW -746.0
 #define EXP_LOW_NORMAL -708.0 /* exp is a normal number above */
+#define EXP_LOW_GRADIENT -600.0
 #define LN2_HI 0x1.62e42fefa38p-1 /* 11 zero bits at the end: n * LN2_HI is exact */
 #define LN2_LO 0x1.ef35793c76730p-45
 #define ERF_SWITCH 0.9
@@ -83,6 +84,7 @@ typedef uint32_t ureal;
 #define EXP_HIGH 89.0f
 #define EXP_LOW -104.5f
 #define EXP_LOW_NORMAL -87.0f
+#define EXP_LOW_GRADIENT -60.0f
 #define LN2_HI 0x1.62e4p-1f
 #define LN2_LO 0x1.7f7d1cp-20f
 #define ERF_SWITCH 0.9f
@@ -149,15 +151,18 @@ INLINE vf v_exp(vf x) {
     return v_ldexp(y, n);
 }
 
-/* exp(x) for x <= 0, the case of softmax: half the work of v_exp. What would be denormal is 0. The exponent comes out
- * of the low bits of the rounding trick; NaN stays NaN through the product. */
-INLINE vf v_exp_nonpositive(vf x) {
+/* exp(x) for x <= 0, the case of softmax: half the work of v_exp. 0 for x < low, at least EXP_LOW_NORMAL. The exponent
+ * comes out of the low bits of the rounding trick; NaN stays NaN through the product. */
+INLINE vf v_exp_above(vf x, real low) {
     vf magic = V(ROUND_MAGIC + EXP_BIAS), t = v_fma(x, V(1.44269504088896340736), magic), n = t - magic;
     vf r = v_fma(n, V(-LN2_LO), v_fma(n, V(-LN2_HI), x));
     vf y = v_fma(v_fma(V_POLY(r, EXP_C), r, V(1)), r, V(1));
     vf power = (vf)((vu)t << MANT_BITS);
-    return (vf)(~(x < V(EXP_LOW_NORMAL)) & (vi)(y * power));
+    return (vf)(~(x < V(low)) & (vi)(y * power));
 }
+INLINE vf v_exp_nonpositive(vf x) { return v_exp_above(x, EXP_LOW_NORMAL); } /* what would be denormal is 0 */
+/* The same where it becomes a gradient: 0 below 9e-27 (1e-261), so that products with it are normal numbers. */
+INLINE vf v_exp_gradient(vf x) { return v_exp_above(x, EXP_LOW_GRADIENT); }
 
 /* exp(x) - 1 where 2^n stays normal: |x| up to 87 (708) */
 INLINE vf v_expm1_bounded(vf x) {
@@ -245,7 +250,7 @@ INLINE vf v_erfc_scaled(vf inv) {
 INLINE vf v_erf(vf x) {
     vf a = v_abs(x), z = x * x;
     vf small = v_fma(x, V_POLY(z, ERF_C), x);
-    vf tail = v_erfc_scaled(V(1) / (a + V(ERFC_C0))) * v_exp(-z);
+    vf tail = v_erfc_scaled(V(1) / (a + V(ERFC_C0))) * v_exp_above(-z, -40); /* 1 - tail is 1 below, in both types */
     return v_sel(a < V(ERF_SWITCH), small, v_copysign(V(1) - tail, x));
 }
 

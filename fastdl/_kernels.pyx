@@ -284,7 +284,8 @@ def set_num_threads(n):
 
 def set_flush_denormal(mode):
     """Has the CPU take denormal numbers (float32: below 1.2e-38) for 0 and make none, in this thread and in what its
-    calls compute on others. Returns whether the CPU can. As torch.set_flush_denormal.
+    calls compute on others. Returns whether the CPU can. As torch.set_flush_denormal. Gradients that small can make a
+    step ninety times slower.
 
     Raises:
         TypeError: mode is not a bool.

@@ -54,6 +54,28 @@ def test_an_impossible_target_costs_infinitely_much():
     assert x.grad.tolist() == [[-1.0, 0.5, 0.5]]
 
 
+@pytest.mark.parametrize("shape", [(70, 40), (9, 300), (2, 30, 5, 17)])
+@pytest.mark.parametrize("function", ["cross_entropy", "log_softmax"])
+def test_wide_scores_give_no_denormals(function, shape):
+    """Classes that hardly can be have gradient 0 where it would be denormal soon; the others are not touched."""
+    rng = np.random.default_rng(1)
+    values = (30 * rng.standard_normal(shape)).astype(np.float32)
+    target = rng.integers(shape[1], size=shape[:1] + shape[2:])
+    x = fastdl.tensor(values).requires_grad_()
+    if function == "cross_entropy":
+        cross_entropy(x, fastdl.tensor(target), reduction="sum").backward()
+    else:
+        nll_loss(x.log_softmax(1), fastdl.tensor(target), reduction="sum").backward()
+    d = values.astype(np.float64) - values.max(1, keepdims=True)
+    expected = np.exp(d) / np.exp(d).sum(1, keepdims=True)
+    found, own = x.grad.numpy(), np.arange(shape[1]).reshape(-1, *[1] * (len(shape) - 2)) == target[:, None]
+    near = ~own & (expected > 1e-25)
+    assert near.sum() > 50 and (d < -70).sum() > 50
+    np.testing.assert_allclose(found[near], expected[near], rtol=1e-5)
+    np.testing.assert_allclose(found + own, expected, rtol=0, atol=3e-7)
+    assert abs(found[found != 0]).min() > 1e-27
+
+
 @pytest.mark.parametrize("shift", [1e4, -1e4])
 def test_a_shift_of_all_logits_changes_nothing(shift):
     x = np.random.default_rng(0).integers(-8, 8, (20, 50)).astype(np.float32)  # exact after the shift, too

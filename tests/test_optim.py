@@ -95,6 +95,32 @@ def test_sgd_against_float64():
         np.testing.assert_allclose(p.detach().numpy(), b - 0.3 * (g + 0.1 * b), rtol=1e-6, atol=2e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop"])
+def test_averages_that_fade_become_zero(kind, dtype):
+    """Without a gradient they would shrink to denormals and stay there; the parameter does not notice."""
+    options = {"SGD": {"momentum": 0.5}, "Adam": {"betas": (0.5, 0.5)}, "RMSprop": {"alpha": 0.5}}[kind]
+    p = parameter([1.0, -2.0, 3.0] * 7, [1e-3, 0.5, -1e-18] * 7, dtype)
+    optimizer = getattr(optim, kind)([p], lr=0.01, **options)
+    optimizer.step()
+    p.grad.zero_()
+    for _ in range(1200):
+        before = p.detach().numpy().copy()
+        optimizer.step()
+        averages = [s.numpy() for s in optimizer.state[p].values() if isinstance(s, fastdl.Tensor) and s.ndim]
+        assert all((abs(a[a != 0]) >= np.finfo(dtype).smallest_normal).all() for a in averages)
+    assert averages and all((a == 0).all() for a in averages)
+    np.testing.assert_array_equal(p.detach().numpy(), before)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+def test_small_gradients_count_where_eps_is_small(kind):
+    p = parameter([1.0] * 5, [1e-18, -1e-18, 1e-16, 1.0, 1e-12])
+    getattr(optim, kind)([p], lr=0.125, eps=0).step()
+    expected = 0.125 * np.sign(p.grad.numpy()) * (1 if kind == "Adam" else 10)
+    np.testing.assert_allclose(p.detach().numpy(), 1 - expected, rtol=1e-3)
+
+
 # The clip ---------------------------------------------------------------------------------------------------------
 
 
