@@ -67,7 +67,7 @@ cdef class Node:
             raise written_over(t, version, "output" if self.outputs >> i & 1 else "input", self.name())
         if self.outputs >> i & 1 and not fdl_grad_off:
             t = alias(t)
-            t.node = self
+            t.node = self if self.next is None else self.next
         return t
 
     cdef void free(self):
@@ -81,6 +81,7 @@ cdef class Node:
     @property
     def next_functions(self):
         """For each input the operator that made it, and which of its outputs it is; (None, 0) where no gradient goes."""
+        from .autograd.hooks import AccumulateGrad
         return tuple([(AccumulateGrad(e), 0) if isinstance(e, Tensor) else
                       ((<OutputOf> e).parent, (<OutputOf> e).index) if type(e) is OutputOf else (e, 0)
                       for e in self.edges])
@@ -98,18 +99,6 @@ cdef class Node:
 
     def __repr__(self):
         return f"<{self.name()} object at {<size_t> <void *> self:#x}>"
-
-
-class AccumulateGrad:
-    """Stands for a leaf in `next_functions`."""
-
-    next_functions = ()
-
-    def __init__(self, variable):
-        self.variable = variable
-
-    def name(self):
-        return "torch::autograd::AccumulateGrad"
 
 
 cdef class MultiNode(Node):
@@ -248,7 +237,7 @@ cdef Tensor end_inplace(Tensor t, str op, Node node, tuple edges):
     cdef CopySlices copy
     cdef Node before = t.node
     bump(t, op)
-    if node is None:
+    if node is None or not (is_fast(cnp.PyArray_TYPE(t.a)) or is_half(cnp.PyArray_TYPE(t.a))):  # no gradient for integers
         if watcher is not None:
             watcher.written(t, op)
         return t
@@ -291,6 +280,12 @@ cdef class Geometry:
         return (np.ndarray(self.base_shape, dtype, buffer, 0, self.base_strides),
                 np.ndarray(self.shape, dtype, buffer, self.offset, self.strides))
 
+    cdef ndarray within(self, ndarray whole):
+        """The view's place in an array that is laid out as the base; None if it is not."""
+        if (<object> whole).strides != self.base_strides:
+            return None
+        return np.ndarray(self.shape, whole.dtype, whole, self.offset, self.strides)
+
     cdef ndarray numbers(self):
         """For each element of the view its number in the base, counted in row-major order."""
         cdef Py_ssize_t scale = self.item
@@ -315,30 +310,37 @@ cdef class Geometry:
         return False
 
 
-cdef int no_second_order(Node node) except -1:
-    if not fdl_grad_off:
-        raise NotImplementedError(f"create_graph=True through {node.name()} is not implemented")
-    return 0
-
-
 @cython.final
 cdef class CopySlices(Node):
     cdef Node function
     cdef Geometry view
 
     cdef object apply(self, Tensor g):
-        no_second_order(self)
-        cdef Tensor whole = g, dx
-        cdef ndarray part
-        if not (is_sole_owner(g, 1) and (<object> g.a).strides == self.view.base_strides):
+        cdef Tensor whole, dx, index
+        cdef AsStridedBackward0 result
+        # nobody else sees g: its memory will do, so that a loop of writes costs what the parts cost
+        cdef ndarray part = self.view.within(g.a) if fdl_grad_off and is_sole_owner(g, 1) else None
+        if part is not None:
+            whole = g
+        elif fdl_grad_off:
             a, part = self.view.parts(g.a.dtype)
             a[...] = g.a
             whole = wrap(a)
-        else:  # nobody else sees g: its memory will do, so that a loop of writes costs what the parts cost
-            part = np.ndarray(self.view.shape, g.a.dtype, g.a, self.view.offset, self.view.strides)
-        inner = self.function.apply(wrap(own_array(part)))
+        else:
+            index, whole = wrap(own_array(self.view.numbers().reshape(-1))), g.reshape(-1).clone()
+            result = AsStridedBackward0.__new__(AsStridedBackward0)
+            result.view, result.title, result.edges = self.view, "AsStridedBackward0", (self,)
+            self.function.next = result
+        try:
+            inner = self.function.apply(wrap(own_array(part)) if fdl_grad_off else whole[index].reshape(self.view.shape))
+        finally:
+            self.function.next = None
         dx = inner[0] if type(inner) is tuple else inner
-        part[...] = 0 if dx is None else dx.a
+        if fdl_grad_off:
+            part[...] = 0 if dx is None else dx.a
+        else:
+            whole[index] = 0 if dx is None else dx.reshape(-1)
+            whole = whole.reshape(self.view.base_shape)
         return (whole,) + (<tuple> inner)[1:] if type(inner) is tuple else whole
 
     cdef void free(self):
@@ -357,9 +359,7 @@ cdef class AsStridedBackward0(Node):
 
     cdef object apply(self, Tensor g):
         if fdl_grad_off and not self.view.overlaps():
-            whole, part = self.view.parts(g.a.dtype)
-            part[...] = g.a
-            return wrap(own_array(whole))
+            return piece_grad(g, self.view, self.view.base_shape)
         index = wrap(own_array(self.view.numbers().reshape(-1)))
         flat = g.new_zeros(int(np.prod(self.view.base_shape)))
         return flat.index_add(0, index, g.reshape(-1)).reshape(self.view.base_shape)
@@ -390,6 +390,8 @@ cdef class Engine:
     cdef bint record            # create_graph
     cdef dict capture           # id of Node or leaf -> gradient, for autograd.grad
     cdef set needed             # ids of nodes and leaves to visit; None: all
+    cdef int64_t number         # of the pass, once somebody asked
+    cdef list finals            # functions to be called when the pass is over; None: none
     cdef dict waiting           # id of a leaf with hooks -> [leaf, deliveries to come, their sum so far]
 
     cdef int push(self, Node node) except -1:
@@ -426,19 +428,28 @@ cdef class Engine:
             return self.deliver(target, dense_grad(g))
         node = <Node> target
         if node.pending is None:
-            node.pending = g
+            node.pending = dense_grad(g)
         else:
             node.pending = self.sum(node.pending, g, 2)
         return self.push(node)
 
     cdef Tensor sum(self, Tensor a, Tensor b, Py_ssize_t refs):
         """a + b; in a's memory if nobody else sees it. `refs`: references to `a` that are the caller's."""
-        if self.record:
-            return operators.add(a, b)
-        if is_sole_owner(a, refs):
-            operators.accumulate(a, b)
-            return a
-        return operators.add(a, b)
+        if self.record or not is_sole_owner(a, refs):
+            return operators.add(a, dense_grad(b))
+        self.add_to(a, b)
+        return a
+
+    cdef int add_to(self, Tensor a, Tensor b) except -1:
+        """a += b"""
+        cdef ndarray part = a.a
+        if type(b) is PieceGrad:
+            part = place_of(<PieceGrad> b, part)
+            if part is None:
+                b = dense_piece(<PieceGrad> b)
+            else:
+                a = wrap(part)
+        return operators.accumulate(a, b)
 
     cdef int leaf(self, Tensor t, Tensor g) except -1:
         if type(g) is RowsGrad:
@@ -448,15 +459,17 @@ cdef class Engine:
             return self.leaf(t, dense_grad(g))  # g itself is not set anew: that would add a reference to it
         if self.capture is not None and id(t) in self.capture:
             known = self.capture[id(t)]
-            self.capture[id(t)] = g if known is None else operators.add(known, g)
+            self.capture[id(t)] = dense_grad(g) if known is None else self.sum(known, g, 2)
             return 0
         if t.grad_ is not None:
             t.grad_ = dense_grad(t.grad_)
             if self.record:
                 t.grad_ = operators.add(t.grad_, g)
             else:
-                operators.accumulate(t.grad_, g)
+                self.add_to(t.grad_, g)
                 t.grad_.storage.version += 1
+        elif type(g) is PieceGrad:
+            t.grad_ = dense_piece(<PieceGrad> g)
         elif self.record:
             t.grad_ = g
         elif is_sole_owner(g, 2) and cnp.PyArray_IS_C_CONTIGUOUS(g.a) and g.node is None:
@@ -497,9 +510,11 @@ cdef class Engine:
             return 0
         entry[2] = None
         g = run_hooks(t.hooks, g)
+        if self.capture is not None and id(t) in self.capture:
+            return self.leaf(t, g)
+        g = hooks_module.run_before(t.hooks, (g,))[0]
         self.leaf(t, g)
-        if self.capture is None or id(t) not in self.capture:
-            hooks_module.run_post(t.hooks, t)
+        hooks_module.run_post(t.hooks, t, g)
         return 0
 
     cdef bint leads_on(self, Node node):
@@ -510,11 +525,14 @@ cdef class Engine:
         return False
 
     cdef int run(self, bint retain) except -1:
+        global fdl_engine
         cdef Node node = None
         cdef Tensor g
-        cdef tuple edges
+        cdef tuple edges, held = None
         cdef int i
         cdef bint was = set_grad(self.record)
+        cdef void *outer = fdl_engine
+        fdl_engine = <void *> self
         try:
             while self.head is not None:
                 PyErr_CheckSignals()
@@ -537,7 +555,10 @@ cdef class Engine:
                 if isinstance(node, MultiNode):
                     grads = (<MultiNode> node).grads
                     (<MultiNode> node).grads = [None] * len(grads)
-                    (<MultiNode> node).last = not retain
+                    (<MultiNode> node).last = not retain and node.hooks is None
+                    if node.hooks is not None:
+                        held = hooks_module.run_before(node.hooks, tuple(grads))
+                        grads = list(held)
                     out = (<MultiNode> node).apply_multi(grads)
                     grads = None
                     if watcher is not None:
@@ -551,10 +572,16 @@ cdef class Engine:
                         self.capture[id(node)] = g
                     if self.needed is not None and not self.leads_on(node):
                         continue
+                    if node.hooks is not None:  # what these get to see is not written to: `held` is another owner
+                        held = hooks_module.run_before(node.hooks, (g,))
+                        g = held[0]
                     out = node.apply(g)
                     if watcher is not None:
                         watch_gradients(node, out, <void *> g)
                     g = None
+                if held is not None:
+                    out = hooks_module.run_after(node.hooks, dense_grads(node.edges, out), held)
+                    held = None
                 if not retain:
                     node.free()
                 edges = node.edges
@@ -569,6 +596,9 @@ cdef class Engine:
             if self.waiting is not None:
                 for entry in self.waiting.values():
                     self.complete(entry)
+            if self.finals is not None:
+                for function in self.finals:
+                    function(self.number)
         except BaseException as error:
             if watcher is not None and node is not None:
                 watcher.explain(error, node)
@@ -582,7 +612,24 @@ cdef class Engine:
             raise
         finally:
             set_grad(was)
+            fdl_engine = outer
         return 0
+
+
+def queue_callback(function):
+    """Calls function(number) at the end of the backward pass that runs now, unless it fails. Returns the pass's number.
+
+    Raises: RuntimeError if none runs in this thread.
+    """
+    global node_count
+    if fdl_engine == NULL:
+        raise RuntimeError("Final callbacks can only be installed during backward pass.")
+    cdef Engine engine = <Engine> fdl_engine
+    if engine.finals is None:
+        node_count += 1
+        engine.number, engine.finals = node_count, []
+    engine.finals.append(function)
+    return engine.number
 
 
 cdef bint is_sole_owner(Tensor t, Py_ssize_t refs):
@@ -591,22 +638,35 @@ cdef bint is_sole_owner(Tensor t, Py_ssize_t refs):
             and cnp.get_array_base(t.a) is t.storage)
 
 
+cdef tuple dense_grads(tuple edges, object out):
+    """What a node's derivative gave, one for each edge, as hooks get to see it."""
+    return tuple([None if e is None or g is None else dense_grad(g)
+                  for e, g in zip(edges, out if type(out) is tuple else (out,))])
+
+
 cdef Tensor run_hooks(object hooks, Tensor g):
     return hooks_module.run(hooks, g)
 
 
-def hooks_of(Tensor t):
-    """The hooks on the gradient of `t`: those of the operator that made it, or its own if it is a leaf."""
+def hooks_of(owner):
+    """The hooks of a tensor, which are those of the operator that made it or its own if it is a leaf, or of a Node."""
     global hooked_leaves, hooks_module
-    if not wants(t):
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    cdef Tensor t = None
+    cdef Node node
     if hooks_module is None:
         from .autograd import hooks
         hooks_module = hooks
-    if t.node is not None:
-        if t.node.hooks is None:
-            t.node.hooks = OrderedDict()
-        return t.node.hooks
+    if isinstance(owner, Node):
+        node = owner
+    else:
+        t = owner
+        if not wants(t):
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        node = t.node
+    if node is not None:
+        if node.hooks is None:
+            node.hooks = OrderedDict()
+        return node.hooks
     if t.hooks is None:
         t.hooks = OrderedDict()
         hooked_leaves += 1

@@ -30,13 +30,20 @@ cdef class RowsGrad(Tensor):
     cdef int64_t height         # rows of the table
 
 
+# The gradient of a tensor of which only a view was used: zero elsewhere. Only the engine knows it, and adds it in place
+# to what has arrived: n reads of parts cost what the parts cost, not n tensors of the whole's size.
+cdef class PieceGrad(Tensor):
+    cdef object where           # the view: a basic index of the whole, or a Geometry
+    cdef tuple whole            # the whole's shape
+
+
 # An operator in the graph. Subclasses add the scalars that they need, and `apply`. Tensors needed by the backward pass
 # are kept with `save`, read with `saved`, and dropped by the engine after use.
 cdef class Node:
     cdef tuple edges            # for each differentiable input: the Node that made it | the leaf Tensor | None
     cdef int64_t seq            # creation order; an operator's inputs always have smaller numbers
     cdef Tensor pending         # gradient that has arrived so far
-    cdef Node next              # in the engine's queue
+    cdef Node next              # in the engine's queue; in CopySlices, while that records: the history of the output
     cdef bint queued
     cdef bint freed
     cdef int outputs            # bit i: saved tensor i is this node's own output
@@ -71,7 +78,9 @@ cdef Tensor alias(Tensor t)                      # the same data and version cou
 cdef Tensor view_of(Tensor base, ndarray a)      # a differentiable view; `attach` comes after it
 cdef Tensor empty(int ndim, npy_intp *shape, int typenum)
 cdef Tensor empty_like(Tensor t, int typenum)    # C-contiguous
-cdef Tensor dense_grad(Tensor g)                 # g itself, or a RowsGrad as a tensor of the table's shape
+cdef Tensor dense_grad(Tensor g)                 # g itself; a RowsGrad or PieceGrad as a tensor of the whole's shape
+cdef PieceGrad piece_grad(Tensor g, object where, tuple whole)
+cdef bint is_sole_owner(Tensor t, Py_ssize_t refs)  # whether only the caller, with that many references, sees t's memory
 cdef Tensor contiguous(Tensor t)                 # t itself or a C-contiguous copy; no history
 cdef Tensor cast(Tensor t, int typenum)          # t itself or a copy; no history
 cdef Tensor cast_copy(Tensor t, int typenum)     # a C-contiguous copy; no history

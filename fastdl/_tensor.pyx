@@ -20,6 +20,7 @@ cnp.import_array()
 cdef extern from *:
     """
     static _Thread_local int fdl_grad_off;
+    static _Thread_local void *fdl_engine;
     #define FDL_REFCNT(o) Py_REFCNT((PyObject *)(o))
     static int fdl_register(PyTypeObject *type, PyObject *name, PyObject *value) {
         int failed = PyDict_SetItem(type->tp_dict, name, value);
@@ -28,6 +29,7 @@ cdef extern from *:
     }
     """
     int fdl_grad_off
+    void *fdl_engine                    # the Engine whose backward pass runs in this thread, NULL: none does
     int NPY_USERDEF
     Py_ssize_t FDL_REFCNT(void *o)  # not object: passing an attribute would add a reference
     int fdl_register(type t, object name, object value) except -1
@@ -186,9 +188,9 @@ def reshape_inplace(Tensor t, str op, function, tuple args):
     return t
 
 
-def register_method(str name, function):
-    """Makes `function` a method of Tensor, for operators that are written in Python."""
-    register(name, function)
+def register_method(str name, function, owner=Tensor):
+    """Makes `function` a method of Tensor, for operators that are written in Python, or of Node."""
+    fdl_register(owner, name, function)
 
 
 include "_autograd.pxi"
@@ -665,6 +667,40 @@ cdef class RowsGrad(Tensor):
     pass
 
 
+cdef class PieceGrad(Tensor):
+    pass
+
+
+cdef PieceGrad piece_grad(Tensor g, object where, tuple whole):
+    cdef PieceGrad piece = PieceGrad.__new__(PieceGrad)
+    piece.a, piece.storage, piece.where, piece.whole = g.a, g.storage, where, whole
+    return piece
+
+
+cdef ndarray place_of(PieceGrad g, ndarray whole):
+    """The part of `whole`, a gradient of the whole's shape, that g belongs to; None if it is laid out otherwise."""
+    if type(g.where) is Geometry:
+        return (<Geometry> g.where).within(whole)
+    part = (<object> whole)[g.where]
+    return part if isinstance(part, ndarray) else (<object> whole)[g.where + (Ellipsis,)]
+
+
+cdef Tensor dense_piece(PieceGrad g):
+    cdef npy_intp shape[32]
+    cdef int i, ndim = <int> len(g.whole)
+    for i in range(ndim):
+        shape[i] = g.whole[i]
+    cdef Tensor out = empty(ndim, shape, cnp.PyArray_TYPE(g.a))
+    cnp.PyArray_FILLWBYTE(out.a, 0)
+    cdef ndarray part = place_of(g, out.a)
+    if part is not None:
+        copy_into(wrap(part), g)
+        return out
+    whole, part = (<Geometry> g.where).parts(g.a.dtype)
+    part[...] = g.a
+    return wrap(own_array(whole))
+
+
 cdef Tensor dense_grad(Tensor g):
     cdef RowsGrad rows
     cdef Tensor out
@@ -673,6 +709,8 @@ cdef Tensor dense_grad(Tensor g):
     cdef const int64_t *row
     cdef char *to
     cdef const char *values
+    if type(g) is PieceGrad:
+        return dense_piece(<PieceGrad> g)
     if type(g) is not RowsGrad:
         return g
     rows = <RowsGrad> g

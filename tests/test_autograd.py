@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastdl
+from tests.both import on_both
 
 
 def test_gradients_accumulate_and_do_not_share_memory():
@@ -262,3 +263,104 @@ def test_grad_of_a_middle_tensor_runs_nothing_below_it():
     (g,) = fastdl.autograd.grad((y * y).sum(), y)
     assert g.tolist() == [4, 4]
     assert len(seen) == 1
+
+
+# reads and writes of parts ----------------------------------------------------------------------------------------
+
+PARTS = [  # of a (4, 6) tensor
+    lambda y: y[1],
+    lambda y: y[-1, 2],
+    lambda y: y[1:3, ::2],
+    lambda y: y[:, 4],
+    lambda y: y[..., 1:, None],
+    lambda y: y[2:2],
+    lambda y: y.narrow(1, 2, 3),
+    lambda y: y.select(1, 5),
+    lambda y: y.diagonal(1),
+    lambda y: y[1:][1:, 1],
+    lambda y: y.T[3],
+    lambda y: y[[0, 2]][:, 1:],
+    lambda y: y.unfold(1, 3, 2),
+]
+
+
+@pytest.mark.parametrize("make", [lambda y: y, lambda y: y * 1, lambda y: (y * 1).T.contiguous().T, lambda y: y * y])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_gradients_of_parts_add_up(make, dtype):
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(3).integers(-4, 5, (4, 6)) / 4
+
+    def run(T, parts):
+        x = T.tensor(values.tolist(), dtype=getattr(T, dtype), requires_grad=True)
+        y = make(x)
+        total = 0
+        for number, part in enumerate(parts):
+            total = total + (part(y) * (number + 1)).sum()
+        (g,) = T.autograd.grad(total, x, retain_graph=True)
+        total.backward(retain_graph=True)
+        first = x.grad.clone()
+        total.backward()
+        assert (first == g).all() and (x.grad == 2 * first).all()
+        return first.tolist()
+
+    for parts in (PARTS, PARTS[::-1], [lambda y: y, *PARTS], [*PARTS, lambda y: y], *([p] for p in PARTS)):
+        assert run(fastdl, parts) == run(torch, parts)
+
+
+def test_a_gradient_that_others_see_is_not_added_to():
+    x = fastdl.ones(3, requires_grad=True)
+    y = x * 1
+    g = fastdl.ones(3)
+    kept = []
+    y.register_hook(lambda grad: kept.append(grad))
+    fastdl.autograd.backward([y, y[1]], [g, fastdl.tensor(5.0)])
+    assert g.tolist() == [1, 1, 1] and x.grad.tolist() == kept[0].tolist() == [1, 6, 1]
+    first, second = fastdl.autograd.grad([y * 1, y[0] * 1], [y, x], [g, fastdl.tensor(2.0)])
+    assert g.tolist() == [1, 1, 1] and first.tolist() == second.tolist() == [3, 1, 1]
+
+
+@on_both
+def test_a_loop_of_reads_and_writes(T):
+    x = T.arange(1.0, 7.0).reshape(3, 2).requires_grad_()
+    steps = T.zeros(3, 2)
+    steps[0] = x[0] * x[0]
+    for t in range(1, 3):
+        steps[t] = steps[t - 1] * 2 + x[t] * x[t - 1]
+    steps[:, 1] += steps[:, 0]
+    steps.retain_grad()
+    steps.sum().backward(retain_graph=True)
+    first = x.grad.clone()
+    assert first.tolist() == [[46, 40], [16, 12], [6, 4]] and steps.grad.tolist() == [[1, 1]] * 3
+    steps.sum().backward()
+    assert x.grad.tolist() == (2 * first).tolist()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y, x: y[1].mul_(x[0]),
+        lambda y, x: y[:, 1:3].exp_(),
+        lambda y, x: y.T[1].copy_(x[:, 0]),
+        lambda y, x: y[0].zero_(),
+        lambda y, x: y[1:].add_(x[:1]).mul_(y[:1] * 1),
+        lambda y, x: y.view(3, 2, 2)[:, 1].pow_(3),
+        lambda y, x: y.diagonal().div_(x[0, :3] + 4),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_second_derivatives_of_writes_through_views(write, turned):
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(5).standard_normal((3, 4))
+
+    def run(T):
+        x = T.tensor(values.tolist(), dtype=T.float64, requires_grad=True)
+        y = x.sin() * x
+        y = (y.T.contiguous().T if turned else y) * 1
+        if turned and T is torch:
+            y = y.contiguous()
+        write(y, x)
+        (g,) = T.autograd.grad((y * y * x).sum(), x, create_graph=True)
+        (gg,) = T.autograd.grad((g * x.cos()).sum(), x)
+        return [g.tolist(), gg.tolist()]
+
+    np.testing.assert_allclose(run(fastdl), run(torch), rtol=1e-12, atol=1e-12)

@@ -279,3 +279,127 @@ def test_wrong_results_of_backward_hooks(hook, message):
     layer.register_full_backward_hook(hook)
     with pytest.raises(RuntimeError, match=message):
         layer(fastdl.ones(1, 2, requires_grad=True)).sum().backward()
+
+
+# hooks on operators -----------------------------------------------------------------------------------------------
+
+
+@on_both
+def test_node_hooks_see_and_replace_gradients(T):
+    x, seen = leaf(T, 1.0, 2.0), []
+
+    def note(*what):
+        seen.append([[None if g is None else g.tolist() for g in grads] for grads in what])
+
+    y = (x * 2) * 3
+    y.register_hook(lambda g: note((g,)))
+    after = y.grad_fn.register_hook(lambda inputs, outputs: note(inputs, outputs))
+    y.grad_fn.register_prehook(lambda outputs: note(outputs) or (outputs[0] * 10,))
+    y.grad_fn.register_hook(lambda inputs, outputs: (inputs[0] + 1, *inputs[1:]))
+    (g,) = T.autograd.grad(y.sum(), y, retain_graph=True)
+    assert g.tolist() == [1, 1] and len(seen) == 1  # of y itself: the hook on it, not those on the operator
+    y.sum().backward(retain_graph=True)
+    assert [s[:1] for s in seen[1:3]] == [[[[1, 1]]], [[[1, 1]]]]
+    assert seen[3][0][0] == [30, 30] and seen[3][1] == [[10, 10]] and x.grad.tolist() == [62, 62]
+    after.remove()
+    y.sum().backward()
+    assert len(seen) == 6 and x.grad.tolist() == [124, 124]
+
+
+@on_both
+def test_node_hooks_of_several_outputs(T):
+    x, seen = leaf(T, 1.0, 2.0, 3.0, 4.0), []
+    a = (x * 1).split(2)[0]
+    a.grad_fn.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), len(outputs), outputs[1])))
+    a.grad_fn.register_prehook(lambda outputs: (outputs[0] * 3, None))
+    a.sum().backward()
+    assert seen == [([3, 3, 0, 0], 2, None)] and x.grad.tolist() == [3, 3, 0, 0]
+
+
+@on_both
+def test_node_hooks_see_slices_as_a_whole(T):
+    x, seen = leaf(T, 1.0, 2.0, 3.0), []
+    y = (x * 1)[1:]
+    y.grad_fn.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist())))
+    (y * y).sum().backward()
+    assert seen == [([0, 4, 6], [4, 6])] and x.grad.tolist() == [0, 4, 6]
+
+
+@on_both
+def test_hooks_where_a_leaf_accumulates(T):
+    x, seen = leaf(T, 1.0, 2.0), []
+    y = x * 2 + x * 3
+    (first, _), (second, _) = y.grad_fn.next_functions
+    leaf_node = first.next_functions[0][0]
+    assert leaf_node == second.next_functions[0][0] and leaf_node.name() == "torch::autograd::AccumulateGrad"
+    assert leaf_node.variable is x and isinstance(leaf_node, T.autograd.graph.Node)
+    leaf_node.register_hook(lambda inputs, outputs: seen.append((inputs, outputs[0].tolist(), x.grad.tolist())))
+    leaf_node.register_prehook(lambda outputs: seen.append(x.grad) or (outputs[0] * 10,))
+    assert T.autograd.grad(y.sum(), x, retain_graph=True)[0].tolist() == [5, 5] and not seen
+    y.sum().backward()
+    assert seen == [None, ((), [50, 50], [50, 50])]
+
+
+@on_both
+def test_metadata_and_names(T):
+    y = (leaf(T, 1.0) * 2).exp()
+    assert y.grad_fn.metadata == {} and y.grad_fn.name() == "ExpBackward0"
+    y.grad_fn.metadata["from"] = 3
+    assert y.grad_fn.metadata == {"from": 3}
+    y.backward()
+    assert isinstance(y.grad_fn, T.autograd.graph.Node)
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [((fastdl.ones(3),), "size of value"), ((fastdl.ones(2),) * 3, "incorrect number"), (3, "expected tuple")],
+)
+@pytest.mark.parametrize("kind", ["register_hook", "register_prehook"])
+def test_wrong_results_of_node_hooks(result, error, kind):
+    y = leaf(fastdl, 1.0, 2.0) + leaf(fastdl, 1.0, 2.0)
+    getattr((y + 0).grad_fn, kind)(lambda *grads: result)
+    z = y.exp()
+    getattr(z.grad_fn, kind)(lambda *grads: result)
+    with pytest.raises((RuntimeError, TypeError), match=error):
+        z.sum().backward()
+
+
+@on_both
+def test_a_hook_on_several_gradients(T):
+    a, b, c, seen, first = leaf(T, 1.0), leaf(T, 2.0), leaf(T, 3.0), [], []
+    y = b * 2
+    tensors = [a, y, c]
+    handle = T.autograd.graph.register_multi_grad_hook(
+        tensors, lambda grads: seen.append([None if g is None else g.tolist() for g in grads])
+    )
+    T.autograd.graph.register_multi_grad_hook(tensors, lambda g: first.append(g.tolist()), mode="any")
+    (a * y * c).backward()
+    assert seen == [[[12], [3], [4]]] and len(first) == 1
+    y = b * 2
+    (a * 5).backward()
+    assert seen[1:] == [[[5], None, None]] and len(first) == 2
+    handle.remove()
+    (a * c).backward()
+    assert len(seen) == 2 and len(first) == 3
+    with pytest.raises(ValueError, match="mode"):
+        T.autograd.graph.register_multi_grad_hook([a], print, mode="some")
+
+
+def test_a_hook_on_several_gradients_after_a_pass_that_failed():
+    a, b, seen = leaf(fastdl, 1.0), leaf(fastdl, 2.0), []
+    fastdl.autograd.graph.register_multi_grad_hook([a, b], seen.append)
+    y = a * 1
+    y.register_hook(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        (y + b).backward()
+    b.sum().backward()
+    assert [g is None for g in seen[0]] == [True, False] and len(seen) == 1
+
+
+def test_a_counted_write_spoils_what_is_saved():
+    x = leaf(fastdl, 1.0)
+    w = fastdl.ones(1)
+    y = x * w
+    fastdl.autograd.graph.increment_version([w])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()

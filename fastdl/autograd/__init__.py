@@ -13,7 +13,7 @@ from . import hooks as _hooks
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 if TYPE_CHECKING:
-    from . import functional
+    from . import functional, graph
     from .function import Function
     from .numeric import GradcheckError, gradcheck, gradgradcheck
     from .watch import (
@@ -36,6 +36,7 @@ __all__ = [
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "graph",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",
@@ -51,6 +52,7 @@ _LATER = {
     "check_finite": "watch",
     "detect_anomaly": "watch",
     "functional": "functional",
+    "graph": "graph",
     "gradcheck": "numeric",
     "gradgradcheck": "numeric",
     "is_anomaly_check_nan_enabled": "watch",

@@ -1,4 +1,4 @@
-"""Hooks on gradients of tensors. A dictionary of hooks has number -> (kind, function)."""
+"""Hooks on gradients of tensors and on operators. A dictionary of hooks has number -> (kind, function)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .._tensor import Tensor, from_numpy, hooks_of, register_method
+from .._tensor import Node, Tensor, from_numpy, hooks_of, register_method
 
 _numbers = itertools.count()
 
-GRADIENT, ACCUMULATED, RETAIN = range(3)  # called with the gradient; with the leaf; a weak reference to who keeps it
+# Called with the gradient; with the leaf; a weak reference to who keeps it; before and after an operator's derivative;
+# no hook but the dictionary that belongs to an operator.
+GRADIENT, ACCUMULATED, RETAIN, BEFORE, AFTER, METADATA = range(6)
 
 
 class RemovableHandle:
@@ -141,11 +143,44 @@ def run(hooks: OrderedDict, grad: Tensor) -> Tensor:
     return grad
 
 
-def run_post(hooks: OrderedDict, leaf: Tensor) -> None:
-    """Tells the hooks that the leaf's `grad` is final."""
+def run_post(hooks: OrderedDict, leaf: Tensor, grad: Tensor) -> None:
+    """Tells the hooks that the leaf's `grad` is final: `grad` was added to it."""
     for kind, hook in list(hooks.values()):
         if kind == ACCUMULATED and hook(leaf) is not None:
             raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+    run_after(hooks, (), (grad,))
+
+
+def run_before(hooks: OrderedDict, grads: tuple) -> tuple:
+    """What the hooks make of the gradients of an operator's outputs."""
+    for kind, hook in list(hooks.values()):
+        if kind == BEFORE:
+            grads = _replaced(hook, hook(grads), grads)
+    return grads
+
+
+def run_after(hooks: OrderedDict, inputs: tuple, outputs: tuple) -> tuple:
+    """What the hooks make of the gradients of an operator's inputs; those of its outputs are shown to them."""
+    for kind, hook in list(hooks.values()):
+        if kind == AFTER:
+            inputs = _replaced(hook, hook(inputs, outputs), inputs)
+    return inputs
+
+
+def _replaced(hook: Callable, result: Any, grads: tuple) -> tuple:
+    """The gradients that a hook returned, None: those that it was given."""
+    if result is None:
+        return grads
+    if not isinstance(result, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(result).__name__}'")
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if len(result) != len(grads):
+        raise RuntimeError(f"hook '{name}' has returned an incorrect number of values (got {len(result)}, but expected "
+                           f"{len(grads)})")
+    for new, old in zip(result, grads):
+        if (new is None) != (old is None) or (new is not None and new.shape != old.shape):
+            raise RuntimeError(f"hook '{name}' has changed the size of value: expected gradients as it was given")
+    return result
 
 
 def zeros(shape, dtype) -> Tensor:
@@ -153,7 +188,59 @@ def zeros(shape, dtype) -> Tensor:
     return from_numpy(np.zeros(tuple(shape), dtype.numpy))
 
 
+class AccumulateGrad(Node):
+    """Stands for a leaf in `next_functions`."""
+
+    next_functions = ()
+
+    def __init__(self, variable: Tensor):
+        self.variable = variable
+
+    def name(self) -> str:
+        """As PyTorch spells it."""
+        return "torch::autograd::AccumulateGrad"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return hash(self.variable)
+
+
+def _hooks(node: Node) -> OrderedDict:
+    return hooks_of(node.variable if isinstance(node, AccumulateGrad) else node)
+
+
+def register_node_hook(self: Node, hook: Callable[[tuple, tuple], Any]) -> RemovableHandle:
+    """Calls hook(grad_inputs, grad_outputs) after the derivative of this operator: tuples of gradients or None.
+
+    A tuple that it returns replaces grad_inputs. That of a leaf (AccumulateGrad) runs when `grad` has been added to,
+    with no grad_inputs.
+
+    Returns:
+        A handle with `remove()`.
+    """
+    return RemovableHandle.add(_hooks(self), (AFTER, hook))
+
+
+def register_prehook(self: Node, hook: Callable[[tuple], Any]) -> RemovableHandle:
+    """Calls hook(grad_outputs) before the derivative of this operator: a tuple that it returns replaces them.
+
+    Returns:
+        A handle with `remove()`.
+    """
+    return RemovableHandle.add(_hooks(self), (BEFORE, hook))
+
+
+def _metadata(self: Node) -> dict:
+    """A dictionary for whatever a program wants to know of this operator."""
+    return _hooks(self).setdefault("metadata", (METADATA, {}))[1]
+
+
 register_method("register_hook", register_hook)
 register_method("register_post_accumulate_grad_hook", register_post_accumulate_grad_hook)
 register_method("retain_grad", retain_grad)
 register_method("retains_grad", property(_retains_grad))
+register_method("register_hook", register_node_hook, Node)
+register_method("register_prehook", register_prehook, Node)
+register_method("metadata", property(_metadata), Node)

@@ -13,8 +13,8 @@ from .._tensor import view_by
 
 from .._kernels cimport Scratch, fdl_table, scratch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
-                        end_inplace, grad_enabled, is_fast, kernels, operators, own_array, register_all,
-                        view_of, wants, wrap)
+                        end_inplace, grad_enabled, is_fast, is_sole_owner, kernels, operators, own_array, piece_grad,
+                        register_all, view_of, wants, wrap)
 from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
                       to_type)
 
@@ -334,6 +334,8 @@ cdef class SliceBackward0(Node):
         return "SelectBackward0" if self.index and is_int(self.index[-1]) else "SliceBackward0"
 
     cdef object apply(self, Tensor g):
+        if not grad_enabled():
+            return piece_grad(g, self.index, self.shape)
         cdef Tensor dx = new_empty_of(self.shape, cnp.PyArray_TYPE(g.a))
         cnp.PyArray_FILLWBYTE(dx.a, 0)
         setitem(dx, self.index, g)
@@ -407,20 +409,24 @@ cdef class IndexPutBackward0(Node):
 
     cdef object apply(self, Tensor g):
         cdef Tensor dx = None, dvalue = None
-        if self.edges[0] is not None:
-            dx = g.clone()
-            if self.advanced is None:
-                setitem(dx, self.basic, 0)
-            else:
-                setitem(getitem_view(dx, self.basic) if selects(self.basic) else dx, self.advanced, 0)
+        # nobody else sees g: its memory will do, so that a loop of writes costs what the parts cost
+        cdef bint sole = not grad_enabled() and is_sole_owner(g, 1)
         if self.edges[1] is not None:
             dvalue = getitem_view(g, self.basic)
             if self.advanced is not None:
                 dvalue = getitem_rows(dvalue, self.advanced)
+            elif sole:
+                dvalue = cast_copy(dvalue, cnp.PyArray_TYPE(g.a))
             lead = len(self.shape) - cnp.PyArray_NDIM(dvalue.a)
             if lead > 0:  # the value had leading dimensions of 1
                 dvalue = dvalue.reshape((1,) * lead + shape_of(dvalue))
             dvalue = to_type(sum_to(dvalue, self.shape), self.typenum)
+        if self.edges[0] is not None:
+            dx = g if sole else g.clone()
+            if self.advanced is None:
+                setitem(dx, self.basic, 0)
+            else:
+                setitem(getitem_view(dx, self.basic) if selects(self.basic) else dx, self.advanced, 0)
         return dx, dvalue
 
 

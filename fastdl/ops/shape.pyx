@@ -12,7 +12,7 @@ from .. import _types
 from .._kernels cimport fdl_table
 from .._tensor cimport (PIECE, MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
                         check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels,
-                        own_array, register, register_all, view_of, wants, wrap)
+                        own_array, piece_grad, register, register_all, view_of, wants, wrap)
 from .common cimport (MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
                       to_type)
 from .indexing cimport in_range, take_dim
@@ -440,6 +440,9 @@ cdef class NarrowBackward(Node):
         return "SliceBackward0"
 
     cdef object apply(self, Tensor g):
+        if not grad_enabled():
+            end = self.start + cnp.PyArray_DIMS(g.a)[self.dim]
+            return piece_grad(g, (slice(None),) * self.dim + (slice(self.start, end),), self.shape)
         return padded(g, self.shape, self.dim, self.start)
 
 
