@@ -485,7 +485,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise IndexError(f"[median] dim: expected one with elements, got dim {dim} of shape {input.shape}")
     a = x._array
     half = (a.shape[at] - 1) // 2
-    middle = np.take(np.argpartition(a, half, at), [half], at)
+    middle = np.moveaxis(np.moveaxis(np.argpartition(a, half, at), at, 0)[half : half + 1], 0, at)
     if a.dtype.kind == "f":
         nans = np.isnan(a)
         middle = np.where(nans.any(at, keepdims=True), nans.argmax(at, keepdims=True), middle)
@@ -642,6 +642,14 @@ def bucketize(input: Tensor | float, boundaries: Tensor, *, out_int32: bool = Fa
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+def _no_slices(op: str, input: Tensor, dim: int | None) -> bool:
+    """Whether there is nothing along `dim`; slices have to have elements."""
+    if dim is not None and 0 in (*input.shape[:dim], *input.shape[dim % max(input.ndim, 1) + 1 :]):
+        raise RuntimeError(f"[{op}] dim: expected all other dimensions to have elements, got dim {dim} of shape "
+                           f"{tuple(input.shape)}")
+    return dim is not None and input.numel() == 0
+
+
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -650,10 +658,10 @@ def unique(
     dim: int | None = None,
 ):
     """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
-    if dim is not None and 0 in (*input.shape[:dim], *input.shape[dim % max(input.ndim, 1) + 1 :]):
-        raise RuntimeError(f"[unique] dim: expected all other dimensions to have elements, got dim {dim} of shape "
-                           f"{tuple(input.shape)}")
-    found = np.unique(input._array, return_inverse=True, return_counts=True, axis=dim)
+    x = input._array
+    if _no_slices("unique", input, dim):
+        return _unique_result(x, *np.zeros((2, 0)), return_inverse, return_counts)
+    found = np.unique(x, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
     shape = tuple(input.shape) if dim is None else (-1,)
     return _unique_result(values, inverse.reshape(shape), counts, return_inverse, return_counts)
@@ -664,6 +672,8 @@ def unique_consecutive(
 ):
     """As unique, but only neighbours that are equal become one; nothing is sorted."""
     x = input._array
+    if _no_slices("unique_consecutive", input, dim):
+        return _unique_result(x, *np.zeros((2, 0)), return_inverse, return_counts)
     rows = x.reshape(-1, 1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
     new = np.ones(len(rows), bool)
     new[1:] = (rows[1:] != rows[:-1]).any(1)

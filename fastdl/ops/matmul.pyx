@@ -252,7 +252,8 @@ cdef Tensor matmul_(Tensor a, Tensor b):
         raise RuntimeError(f"[matmul] both operands need at least one dimension, got shapes {shape_of(a)} and "
                            f"{shape_of(b)}")
     same_inner("matmul", a, b)
-    if is_half(cnp.PyArray_TYPE(a.a)):
+    if is_half(cnp.PyArray_TYPE(a.a)) or (not is_fast(cnp.PyArray_TYPE(a.a)) and
+                                          (cnp.PyArray_SIZE(a.a) == 0 or cnp.PyArray_SIZE(b.a) == 0)):
         return to_type(matmul_(to_type(a, cnp.NPY_FLOAT32), to_type(b, cnp.NPY_FLOAT32)), cnp.PyArray_TYPE(a.a))
     if not is_fast(cnp.PyArray_TYPE(a.a)):
         return wrap(own_array(np.matmul(a.a, b.a)))

@@ -731,8 +731,6 @@ cdef void scan(floating *y, const floating *x, int64_t outer, int64_t n, int64_t
     """Running sums along the middle of [outer, n, inner]. Four rows side by side where inner is 1: a sum waits for the one before."""
     cdef int64_t o, r, i, at, step = -1 if backwards else 1, begin = n - 1 if backwards else 0
     cdef floating s0, s1, s2, s3
-    if n == 0:
-        return
     o = 0
     if inner == 1:
         while o + 4 <= outer:
@@ -765,7 +763,7 @@ cdef Tensor running_sum(Tensor x, int dim, bint backwards):
     cdef Tensor source
     if is_half(typenum):
         return to_type(running_sum(to_type(x, cnp.NPY_FLOAT32), dim, backwards), typenum)
-    if ndim == 0:
+    if ndim == 0 or cnp.PyArray_SIZE(x.a) == 0:
         y = wrap(own_array(x.a))
     elif is_fast(typenum):
         source = contiguous(x)
@@ -838,7 +836,7 @@ def cumprod(Tensor input, dim=None, *, dtype=None, axis=None):
         raise TypeError("[cumprod] dim: expected an int")
     cdef int d = normal_dim("cumprod", dim, cnp.PyArray_NDIM(x.a))
     a = x.a
-    y = wrap(own_array(np.cumprod(a, d, dtype=a.dtype) if a.ndim else a))
+    y = wrap(own_array(np.cumprod(a, d, dtype=a.dtype) if a.ndim and a.size else a))
     if grad_enabled() and wants(x):
         node = CumprodBackward0.__new__(CumprodBackward0)
         node.dim = d

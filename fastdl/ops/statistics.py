@@ -91,7 +91,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log of the running sums of exp(input) along `dim`, without overflow."""
     _floating("logcumsumexp", input=input)
     at = _at("logcumsumexp", dim, input.ndim)
-    if input.ndim == 0 or input.shape[at] == 0:
+    if input.ndim == 0 or input.numel() == 0:
         return input.clone()
     # the running maximum keeps every prefix in range; sums within a block of equal maxima would lose small beginnings
     parts, total = [], None
