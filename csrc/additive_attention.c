@@ -114,6 +114,5 @@ void FDL_FN(additive_score_bwd)(real *dq, real *dk, real *dw, const real *dscore
         half = (left + 1) / 2;
         for (int64_t c = 0; c < (left - half) * h; c++) part[c] += part[half * h + c];
     }
-    if (b) memcpy(dw, part, h * sizeof(real));
-    else memset(dw, 0, h * sizeof(real));
+    for (int64_t c = 0; c < h; c++) dw[c] = b ? part[c] : 0;
 }

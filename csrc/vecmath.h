@@ -6,9 +6,9 @@
  *   v_expm1           1.6; 2.2    -0 stays -0, as in the other odd ones
  *   v_log, v_log1p    1.5; 1.6    log(0) = -inf, log(negative) = NaN; denormal arguments count fully
  *   v_tanh            2.5; 2.4
- *   v_sigmoid         2.3; 2.3    relative, also down to the denormals for x << 0
- *   v_erf             1.4; 1.4
- *   v_gelu            1e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
+ *   v_sigmoid         2.5; 2.3    relative, also down to the denormals for x << 0
+ *   v_erf             1.7; 1.4
+ *   v_gelu            1.2e-7; 2e-16 times max(1, |x|), and relative 5e-6 (5e-14) down the negative tail while x is above
  *                     -13 (-37), 0 further down; _grad: 3e-7; 6e-16 absolute, 0 below -11.6 (-36.1)
  *   v_gelu_tanh       1.5e-7; 3e-16 and 1.2e-5 (1e-13) in the same sense, 0 where the sigmoid would be denormal; _grad:
  *                     3e-7; 6e-16 absolute
@@ -113,8 +113,8 @@ INLINE vf v_poly(vf x, const real *c, int count) {
 INLINE vf v_round(vf x) { return (x + V(ROUND_MAGIC)) - V(ROUND_MAGIC); } /* |x| small; half to even */
 
 /* bits of an integer-valued x as an integer, |x| < 2^22 (2^51) */
-INLINE vi v_to_int(vf x) { return (vi)(x + V(ROUND_MAGIC)) - (vi)V(ROUND_MAGIC); }
-INLINE vf v_from_int(vi n) { return (vf)(n + (vi)V(ROUND_MAGIC)) - V(ROUND_MAGIC); }
+INLINE vi v_to_int(vf x) { return (vi)((vu)(x + V(ROUND_MAGIC)) - (vu)V(ROUND_MAGIC)); }
+INLINE vf v_from_int(vi n) { return (vf)((vu)n + (vu)V(ROUND_MAGIC)) - V(ROUND_MAGIC); }
 
 /* 2^n for integers n in the normal range */
 INLINE vf v_pow2(vi n) { return (vf)((vu)(n + EXP_BIAS) << MANT_BITS); }

@@ -114,7 +114,7 @@ INLINE vf v_reduce_pio2(vf x, vi *n) {
     vf r = v_fma(k, V(-PIO2_3), v_fma(k, V(-PIO2_2), v_fma(k, V(-PIO2_1), x)));
     vf a = v_abs(x);
     vi large = (a > V(PIO2_LIMIT)) & (a < V(INFINITY));
-    *n = (vi)t - (vi)V(ROUND_MAGIC);
+    *n = (vi)((vu)t - (vu)V(ROUND_MAGIC)); /* wraps where x is large */
     int any = 0;
     UNROLL for (int i = 0; i < VL; i++) any |= large[i] != 0;
     if (any) {

@@ -309,7 +309,7 @@ def load():
 threads = [threading.Thread(target=load) for _ in range(3)]
 for t in threads: t.start()
 try:
-    for i in range({100 * DEEP}):
+    for i in range({30 * DEEP}):
         pid = os.fork()
         if not pid:
             signal.alarm(20)
