@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastdl._files import replacing
 from fastdl._tensor import Tensor, from_numpy
 
 TIME_MACHINE_NAME = "timemachine.txt"
@@ -231,12 +232,5 @@ def _pydoc_topics() -> str:
 
 def _write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as new:
+        Path(new).write_bytes(data)

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
 import math
 import os
-import secrets
 import stat
 import zlib
 from collections import Counter, OrderedDict
@@ -24,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import _types
+from ._files import replacing
 from ._tensor import Tensor, from_numpy, tensor_from
 from .nn.parameter import Parameter
 
@@ -86,15 +85,11 @@ def save(
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"[save] {os.fspath(f)!r}: there is no folder {folder!r}")
-    try:
-        old = os.stat(path)
-    except FileNotFoundError:
-        old = None
-    if old is not None and not stat.S_ISREG(old.st_mode):  # a pipe or a device: cannot be replaced
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device
         with open(path, "wb") as out:
             out.write(_to_bytes(tensors, metadata))
         return
-    _replace_file(path, None if old is None else stat.S_IMODE(old.st_mode), tensors, metadata)
+    _write_file(path, tensors, metadata)
 
 
 def _to_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytearray:
@@ -106,44 +101,19 @@ def _to_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytea
     return data
 
 
-def _replace_file(path: str, mode: int | None, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+def _write_file(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     import safetensors.numpy
 
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
-        safetensors.numpy.save_file(tensors, temporary, metadata)
-        with open(temporary, "r+b") as file:
-            # The checksum is of what the file holds, not of the tensors, which another thread may be training.
-            crc, at = _checksum(file)
-            file.seek(at)
-            file.write(b"%08x" % crc)
-            file.flush()
-            if mode is not None:
-                os.chmod(temporary, mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, safetensors.SafetensorError):
-            raise CheckpointError(f"[save] {path!r} could not be written: {error}") from None
-        raise
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    """Puts the renaming on the disk too, where the system lets folders be opened."""
-    try:
-        number = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(number)
-    except OSError:
-        pass
-    finally:
-        os.close(number)
+        with replacing(path) as new:
+            safetensors.numpy.save_file(tensors, new, metadata)
+            with open(new, "r+b") as file:
+                # The checksum is of what the file holds, not of the tensors, which another thread may be training.
+                crc, at = _checksum(file)
+                file.seek(at)
+                file.write(b"%08x" % crc)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"[save] {path!r} could not be written: {error}") from None
 
 
 def _checksum(file: IO[bytes]) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ._files import replacing
+
 SHARE = 0.01  # of the time, at most, is spent on drawing live curves
 LINE_STYLES = ("-", "--", "-.", ":")
 BARS = "▁▂▃▄▅▆▇█"
@@ -58,10 +60,16 @@ def show(figure: Any, path: str | os.PathLike[str] | None = None) -> Any:
     """Writes the figure to `path`, if any, shows it in a notebook, and gives it back."""
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
+        _write(figure, path)
     if (display := _notebook()) is not None:
         display.display(display.Image(_png(figure)))
     return figure
+
+
+def _write(figure: Any, path: str | os.PathLike[str]) -> None:
+    path = Path(path)
+    with replacing(path if path.suffix else path.with_suffix(".png")) as new:
+        figure.savefig(new, dpi=130)
 
 
 def _png(figure: Any) -> bytes:
@@ -312,7 +320,7 @@ class Animator:
         self._axes.relim()
         self._axes.autoscale_view(scalex=self._scaled[0], scaley=self._scaled[1])
         if self.path is not None:
-            self.figure.savefig(self.path, dpi=130)
+            _write(self.figure, self.path)
         if self._notebook is not None:
             image = self._notebook.Image(_png(self.figure))
             if self._handle is None:

@@ -19,7 +19,7 @@ CSRC = ROOT / "csrc"
 # Lowest first. A module may import from its own layer and from those before it; a package stands for all inside it.
 LAYERS = [
     ["_version", "_kernels"],
-    ["_types"],
+    ["_types", "_files"],
     ["_tensor", "_interchange", "memory", "_print", "autograd"],
     ["ops"],
     [""],  # fastdl itself: names of the layers below, tensors as PyTorch spells them

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._files import replacing
+
 UNK = "<unk>"
 FORMAT = "fastdl.vocab.1"
 
@@ -138,17 +140,9 @@ class Vocab:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the vocabulary as JSON; a crash leaves the old file or the new one, never half of one."""
-        path = Path(path)
         content = {"format": FORMAT, "tokens": self.idx_to_token, "frequencies": self._token_freqs}
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with open(part, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as new, open(new, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocab:
