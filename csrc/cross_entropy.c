@@ -6,7 +6,7 @@ enum {
     SMALL_GROUPS = 4,         /* bits: rows of up to 4 LANES classes share the work of 16 rows */
     SUM_ELEMS = 4096,         /* bits: one partial sum of a row */
     PLANE_CLASSES = 64,       /* bits: the same where classes lie apart */
-    PLANE_VECTORS = 4,        /* vectors of 16 positions done together where classes lie apart: whole cache lines */
+    PLANE_VECTORS = 16 / sizeof(real), /* of 16 positions, done together where classes lie apart: whole cache lines */
     GRAIN_ELEMS = 8192,       /* logits per thread, about 5 us */
     ROW_ELEMS = 24,           /* what a row costs beside its logits, in logits */
     STREAM_BYTES = 16 << 20   /* gradients of more than this go past the caches: they are not there when they are read */
@@ -14,6 +14,8 @@ enum {
 
 /* what a target is: a class; a class, smoothed; a distribution */
 enum { CLASS, SMOOTH, SOFT };
+
+enum { COMMON = sizeof(real) == sizeof(float) }; /* class targets of this type have code of their own */
 
 /* All that is the same for every row. */
 typedef struct ce_args {
@@ -267,8 +269,8 @@ INLINE void large_rows(const ce_args *a, int64_t first, int count, real *buffer,
 }
 
 INLINE void some_rows(const ce_args *a, int64_t first, int count, real *buffer, const int kind) {
-    if (kind == CLASS && a->v <= LANES) small_rows(a, first, count, 1, kind); /* the common case: copies of its own */
-    else if (kind == CLASS && a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
+    if (COMMON && kind == CLASS && a->v <= LANES) small_rows(a, first, count, 1, kind); /* the common case: copies of its own */
+    else if (COMMON && kind == CLASS && a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
     else if (a->v <= SMALL_GROUPS * LANES) small_rows(a, first, count, SMALL_GROUPS, kind);
     else large_rows(a, first, count, buffer, kind);
 }
@@ -348,6 +350,12 @@ INLINE void plane(const ce_args *a, int64_t n, int64_t j, const int vectors, int
 
 enum { PLANE_ELEMS = PLANE_VECTORS * LANES };
 
+/* fewer positions than a block has, `width` at a time */
+static __attribute__((noinline)) void plane_edge(const ce_args *a, int64_t n, int64_t j, int width, int kind) {
+    if (COMMON && kind == CLASS) plane(a, n, j, 1, width, 0, CLASS);
+    else plane(a, n, j, 1, width, 0, kind);
+}
+
 /* units: blocks of PLANE_ELEMS positions */
 INLINE void some_planes(const ce_args *a, int64_t begin, int64_t end, real *buffer, const int kind) {
     int64_t blocks = (a->inner + PLANE_ELEMS - 1) / PLANE_ELEMS;
@@ -357,8 +365,7 @@ INLINE void some_planes(const ce_args *a, int64_t begin, int64_t end, real *buff
             plane(a, n, j, PLANE_VECTORS * NV, VL, buffer, kind);
             continue;
         }
-        for (; j + VL <= last; j += VL) plane(a, n, j, 1, VL, buffer, kind);
-        if (j < last) plane(a, n, j, 1, (int)(last - j), buffer, kind);
+        for (; j < last; j += VL) plane_edge(a, n, j, clamp_width(last - j), kind);
     }
 }
 
@@ -372,9 +379,9 @@ INLINE void range(const ce_args *a, int64_t begin, int64_t end, real *buffer, co
 static void ce_task(void *ctx, int64_t begin, int64_t end, int thread) {
     const ce_args a = *(const ce_args *)ctx; /* a copy whose address does not get out: it stays in registers */
     real *buffer = a.buffer ? a.buffer + thread * a.buffer_elems : 0;
-    if (a.soft_target) range(&a, begin, end, buffer, SOFT);
-    else if (a.soft != 0) range(&a, begin, end, buffer, SMOOTH);
-    else range(&a, begin, end, buffer, CLASS);
+    const int kind = a.soft_target ? SOFT : a.soft != 0 ? SMOOTH : CLASS;
+    if (COMMON && kind == CLASS) range(&a, begin, end, buffer, CLASS);
+    else range(&a, begin, end, buffer, kind);
 }
 
 static double sum_elements(const real *x, int64_t n) {
