@@ -213,8 +213,8 @@ static void run_rows(const recurrent *r, const share *s, const walk *w, const op
     if (rows <= ROWS_TO_FETCH)
         for (int64_t i = begin; i < end; i++)
             for (int64_t k = 0; k < a->k0; k += 64 / (int64_t)sizeof(real)) __builtin_prefetch(a->a0 + i * a->ld0 + k);
-    /* one row: every other step goes back, first to the panels that are in the caches still */
-    int back = rows == 1 && (w->t & 1), n_panels;
+    /* one row, or weights beyond L2: every other step goes back, first to the panels that are in the caches still */
+    int back = (rows == 1 || r->is_far) && (w->t & 1), n_panels;
     for (int64_t done = 0, count = s->panel1 - s->panel0; done < count; done += n_panels) {
         int64_t p = back ? s->panel1 - 1 - done : s->panel0 + done;
         int cols = panel_cols(&r->w, p);
