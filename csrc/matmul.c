@@ -3,7 +3,7 @@
  * Order of summation (the same on every ISA with FMA and for any number of threads): k is cut into equal blocks of at
  * most MATMUL_K_BLOCK; a block is one chain of fused multiply-adds from 0 over rising k; blocks join in order, after the
  * value that c held when accumulating; then bias, activation, residual. matmul_dot.h has the one exception. row_sums
- * are what a column of ones in b would give: the same chains and blocks.
+ * are what a column of ones in b would give: the same chains and blocks; where a is packed they are made on the way.
  * Accuracy: |error| <= 2 k u (|a| |b|). NaN and inf travel as in plain loops: nothing is skipped for a zero.
  *
  * Method: one operand is the row side, read element by element, the other the vector side, read in vectors; c is cut into
@@ -28,7 +28,7 @@ typedef struct plan {
     int64_t panels, panel_vecs, wide_panels; /* a panel has panel_vecs vectors, the first wide_panels one more */
     int64_t row_tiles, tile_rows, tall_tiles; /* a tile has tile_rows rows, the first tall_tiles one more */
     int64_t k_block, packed_tile, scratch; /* elements of a packed row tile; of scratch per thread */
-    real *buffer;
+    real *buffer, *row_sums;            /* row_sums: made while the row side is packed; NULL: not wanted */
     int64_t groups;                     /* of adjacent panels that share a pass over the row side */
     int group;                          /* panels of a group at most */
     epilogue end;
@@ -152,13 +152,17 @@ static void pack_panel(const plan *p, real *out, const real *b, int64_t j, int64
     pack_columns(out, b + column * p->col_b, p->col_b, depth, cols, width);
 }
 
+enum { PACK_VECS = (TILE_ROWS_MAX + VL - 1) / VL }; /* vectors that cover the rows of a tile */
+
 /* Packed row tiles [first, last) of a transposed row side (row_a == 1) given at k0: tile i is [k][its rows] at
- * out + (i - first) * packed_tile; `done` k steps are there. While one block of tiles is multiplied the next is packed,
- * a share before each tile: its lines, often 4 KB apart, would evict one another if they were all fetched first. */
+ * out + (i - first) * packed_tile; `done` k steps are there, and the sums of these in `sums`, where they are wanted.
+ * While one block of tiles is multiplied the next is packed, a share before each tile: its lines, often 4 KB apart,
+ * would evict one another if they were all fetched first. */
 typedef struct block {
     real *out;
     const real *a;
     int64_t first, last, done;
+    real sums[MATMUL_PACK_TILES][PACK_VECS * VL];
 } block;
 
 static void fetch_tiles(const plan *p, const block *x, int64_t q, int64_t until) {
@@ -168,19 +172,42 @@ static void fetch_tiles(const plan *p, const block *x, int64_t q, int64_t until)
 }
 
 /* Copies of a fixed size are fast; what is too much is overwritten by the next step, or lies behind the tile. */
-static void pack_tiles(const plan *p, block *x, int64_t until, int64_t depth) {
+INLINE void pack_steps(const plan *p, block *x, int64_t until, int64_t depth, const int sums) {
     for (int64_t i = x->first; i < x->last; i++) {
         int64_t row = tile_start(p, i), rows = tile_start(p, i + 1) - row, q = x->done;
         const real *a = x->a + q * p->col_a + row;
         real *out = x->out + (i - x->first) * p->packed_tile + q * rows;
         int64_t whole = min_i64(until, depth - TILE_ROWS_MAX); /* behind the last rows of `a` its memory may end */
+        vf sum[PACK_VECS] = {0};
+        if (sums && q) memcpy(sum, x->sums[i - x->first], sizeof sum);
+#define PACK_STEP(count)                                                             \
+    memcpy(out, a, (count) * sizeof(real));                                          \
+    if (sums) UNROLL for (int v = 0; v < PACK_VECS; v++) sum[v] += v_load(a + v * VL)
         if (rows <= 8)
-            for (; q < whole; q++, a += p->col_a, out += rows) memcpy(out, a, 8 * sizeof(real));
+            for (; q < whole; q++, a += p->col_a, out += rows) { PACK_STEP(8); }
         else
-            for (; q < whole; q++, a += p->col_a, out += rows) memcpy(out, a, TILE_ROWS_MAX * sizeof(real));
-        for (; q < until; q++, a += p->col_a, out += rows) memcpy(out, a, rows * sizeof(real));
+            for (; q < whole; q++, a += p->col_a, out += rows) { PACK_STEP(TILE_ROWS_MAX); }
+#undef PACK_STEP
+        for (; q < until; q++, a += p->col_a, out += rows) {
+            memcpy(out, a, rows * sizeof(real));
+            for (int v = 0; sums && v < PACK_VECS; v++) sum[v] += v_load_n(a + v * VL, clamp_width(rows - v * VL));
+        }
+        if (sums) memcpy(x->sums[i - x->first], sum, sizeof sum);
     }
     x->done = until;
+}
+static void pack_tiles(const plan *p, block *x, int64_t until, int64_t depth, int sums) {
+    if (sums) pack_steps(p, x, until, depth, 1);
+    else pack_steps(p, x, until, depth, 0);
+}
+
+/* row_sums of packed tiles; begun: of the k blocks before there are some */
+static void join_sums(const plan *p, const block *x, int begun) {
+    for (int64_t i = x->first; i < x->last; i++)
+        for (int64_t row = tile_start(p, i), r = row; r < tile_start(p, i + 1); r++) {
+            real sum = x->sums[i - x->first][r - row];
+            p->row_sums[r] = begun ? p->row_sums[r] + sum : sum;
+        }
 }
 
 /* the end of a finished tile, while it is in L1 */
@@ -243,6 +270,7 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
     real *c = p->c + matrix * p->stride_c;
     real *packed_b = scratch, *packed_a = scratch + p->pack_b * p->k_block * p->group * TILE_COLS;
     int64_t start = panel_start(p, panel), k0 = 0;
+    int sums = p->row_sums && !panel;
     do {
         int64_t depth = min_i64(p->k - k0, p->k_block);
         const real *a = p->a + matrix * p->stride_a + k0 * p->col_a;
@@ -255,7 +283,7 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
         block now = {.out = packed_a + MATMUL_PACK_TILES * p->packed_tile, .last = first};
         block next = {.out = packed_a, .a = a, .first = first, .last = min_i64(last, first + MATMUL_PACK_TILES)};
         int64_t call = 0, calls = 1;
-        if (p->pack_a) pack_tiles(p, &next, depth, depth);
+        if (p->pack_a) pack_tiles(p, &next, depth, depth, sums);
         for (int64_t i = first; i < last; i++) {
             int64_t row = tile_start(p, i);
             int rows = (int)(tile_start(p, i + 1) - row);
@@ -267,6 +295,7 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 if (i == now.last) {
                     real *free = now.out;
                     now = next;
+                    if (sums) join_sums(p, &now, k0 > 0);
                     next = (block){.out = free, .a = a, .first = now.last,
                                    .last = min_i64(last, now.last + MATMUL_PACK_TILES)};
                     call = 0, calls = (now.last - now.first) * count;
@@ -280,7 +309,7 @@ static void group_product(const plan *p, int64_t matrix, int64_t panel, int coun
                 if (p->pack_a && next.first < last) {
                     int64_t until = depth * ++call / calls;
                     fetch_tiles(p, &next, until, min_i64(depth, depth * (call + 1) / calls));
-                    pack_tiles(p, &next, until, depth);
+                    pack_tiles(p, &next, until, depth, sums);
                 }
                 int64_t column = panel_start(p, panel + j);
                 int width = (int)(panel_start(p, panel + j + 1) - column), cols = (int)min_i64(width, p->n - column);
@@ -390,15 +419,20 @@ int64_t FDL_FN(matmul_scratch)(const fdl_matmul_args *args) {
 void FDL_FN(matmul)(const fdl_matmul_args *args) {
     dot_plan dot;
     plan p;
-    if (args->row_sums) sum_rows(args);
-    if (is_empty(args)) return;
+    if (is_empty(args)) {
+        if (args->row_sums) sum_rows(args);
+        return;
+    }
     if (plan_dot(&dot, args)) {
+        if (args->row_sums) sum_rows(args);
         int64_t units = dot.batch * dot.cols, grain = work_grain(dot.rows * dot.k, dot.k + dot.rows);
         if (units < 2 * grain) dot_range(&dot, 0, units, 0);
         else fdl_parallel_for(units, grain, dot_range, &dot);
         return;
     }
     make_plan(&p, args);
+    if (args->row_sums && p.pack_a && !p.swapped) p.row_sums = args->row_sums;
+    else if (args->row_sums) sum_rows(args);
     int64_t units = p.batch * p.groups * p.row_tiles;
     int64_t grain = work_grain(p.batch * p.m * p.n * p.k / units,
                                p.batch * (p.k * (p.stride_b || p.batch == 1 ? p.n : 0) + p.m * p.n) / units);

@@ -216,6 +216,23 @@ def test_linear_residual_has_the_bits_of_the_separate_operators(dtype, has_bias)
         assert all(np.array_equal(x, y) for x, y in zip(*results, strict=True)), (rows, n, k)
 
 
+# (outputs, inputs, rows) on both sides of packing and of its vectors; several groups of panels, several blocks of rows
+@pytest.mark.parametrize("m,n,k", [(2, 70, 40000), (13, 65, 6001), (37, 130, 3000), (101, 300, 1100), (130, 66, 505),
+                                   (20, 30, 9000), (205, 1100, 640)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bias_gradient_is_that_of_an_input_of_ones(m, n, k, dtype):
+    rng = np.random.default_rng(n)
+    x, g = rng.standard_normal((k, n)).astype(dtype), rng.standard_normal((k, m)).astype(dtype)
+    x[:, 3], g[-1, -1] = 1, 1e4
+    for isa in USABLE:
+        _kernels.set_isa(isa)
+        for threads in (1, 3):
+            fastdl.set_num_threads(threads)
+            w, b = (fastdl.zeros(*s, dtype=fastdl.tensor(x[:1]).dtype).requires_grad_() for s in ((m, n), (m,)))
+            F.linear(fastdl.tensor(x), w, b).backward(fastdl.tensor(g))
+            np.testing.assert_array_equal(w.grad.numpy()[:, 3], b.grad.numpy())
+
+
 def test_bias_gradient_is_exact_and_does_not_depend_on_threads_or_isa():
     rng = np.random.default_rng(9)
     x, w, b = whole(rng, np.float32, 1100, 70), whole(rng, np.float32, 130, 70), whole(rng, np.float32, 130)
