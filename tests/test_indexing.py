@@ -383,3 +383,11 @@ def test_embedding_bag_errors():
         F.embedding_bag(ids + 2, table, fastdl.tensor([0]))
     assert repr(nn.EmbeddingBag(4, 3, mode="sum")) == "EmbeddingBag(4, 3, mode='sum')"
     assert F.embedding_bag(ids[:0], table, fastdl.tensor([0, 0]), mode="max").tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("dtype", [fastdl.float32, fastdl.float16, fastdl.int64])
+def test_diagonals_far_outside(dtype):
+    x = fastdl.ones(3, 1, dtype=dtype)
+    for offset in (-(2**31), -4, 2, 2**31 - 1):
+        assert fastdl.diagonal(x, offset).shape == fastdl.diag(x, offset).shape == (0,)
+    assert fastdl.equal(fastdl.triu(x, -(2**31)), x) and not fastdl.tril(x, -(2**31)).any()

@@ -70,6 +70,10 @@ cdef Tensor convolved(int kind, fdl_conv_args *sizes, Tensor a, Tensor b, Tensor
     cdef int typenum = cnp.PyArray_TYPE(a.a), ndim = cnp.PyArray_NDIM(a.a)
     cdef const fdl_table *K = kernels(typenum)
     cdef npy_intp shape[4]
+    if args.oh == 1:  # no step is made: kernels need not make room for a huge one
+        args.stride_h = min(args.stride_h, args.h + 2 * args.pad_h)
+    if args.ow == 1:
+        args.stride_w = min(args.stride_w, args.w + 2 * args.pad_w)
     cdef Tensor x = contiguous(a), y = contiguous(b), extra = None, out
     cdef Scratch work
     cdef ConvolutionBackward0 node
@@ -197,12 +201,10 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
             out[i] = size[i] if padding == "same" else size[i] - gaps[i] * (kernel[i] - 1)
     else:
         numbers(op, "padding", padding, dims, 0, pads)
-        if dims == 1:
-            steps[0] = gaps[0] = 1
-            pads[0] = 0
         for i in range(2):
             out[i] = size[i] + 2 * pads[i] - gaps[i] * (kernel[i] - 1)
-            out[i] = (out[i] - 1) // steps[i] + 1 if out[i] > 0 else 0
+    for i in range(2):
+        out[i] = (out[i] - 1) // steps[i] + 1 if out[i] > 0 else 0
     if out[0] < 1 or out[1] < 1:
         raise RuntimeError(f"[{op}] Kernel size can't be greater than actual input size: input {shape_of(input)} with "
                            f"padding {padding!r}, weight {shape_of(weight)} with dilation {dilation}")

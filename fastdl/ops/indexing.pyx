@@ -647,7 +647,7 @@ def topk(Tensor input, int k, int dim=-1, bint largest=True, bint sorted=True):
 
 # triangles --------------------------------------------------------------------------------------------------------
 
-cdef Tensor triangle(str op, Tensor x, int diagonal, bint upper):
+cdef Tensor triangle(str op, Tensor x, int64_t diagonal, bint upper):
     if cnp.PyArray_NDIM(x.a) < 2:
         raise RuntimeError(f"[{op}] expected at least 2 dimensions, got shape {shape_of(x)}")
     mask = np.tri(*shape_of(x)[-2:], diagonal, dtype=bool)
@@ -662,7 +662,7 @@ def tril(Tensor input, int diagonal=0):
 
 def triu(Tensor input, int diagonal=0):
     """The upper triangle of the last two dimensions, zeros below it."""
-    return triangle("triu", input, diagonal - 1, True)
+    return triangle("triu", input, <int64_t> diagonal - 1, True)
 
 
 def diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1):
@@ -671,6 +671,8 @@ def diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1):
     i, j = normal_dim("diagonal", dim1, n), normal_dim("diagonal", dim2, n)
     if i == j:
         raise RuntimeError(f"[diagonal] dim1 and dim2: expected two different dimensions, got {dim1} and {dim2}")
+    # within the matrix or just outside: NumPy negates the number as an int
+    offset = min(max(offset, -<int64_t> cnp.PyArray_DIMS(input.a)[i]), <int64_t> cnp.PyArray_DIMS(input.a)[j])
     a = (<object> input.a).diagonal(offset, i, j)
     if cnp.PyArray_ISWRITEABLE(input.a):
         a.flags.writeable = True
@@ -683,7 +685,7 @@ def diag(Tensor input, int diagonal=0):
         return globals()["diagonal"](input, diagonal).clone()
     if input.a.ndim != 1:
         raise RuntimeError(f"[diag] expected a vector or a matrix, got shape {shape_of(input)}")
-    n = input.numel() + (diagonal if diagonal >= 0 else -diagonal)
+    n = input.numel() + abs(<object> diagonal)
     rows = np.arange(input.numel())
     return placed(input, wrap((rows - min(diagonal, 0)) * n + rows + max(diagonal, 0)), n * n, (n, n))
 

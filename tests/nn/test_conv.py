@@ -197,6 +197,21 @@ def test_no_channels_and_no_images():
     assert not w.grad.any()
 
 
+def test_strides_with_padding_valid_and_beyond_the_input():
+    fastdl.manual_seed(0)
+    x, w = fastdl.randn(2, 3, 9, 7), fastdl.randn(4, 3, 3, 2)
+    assert fastdl.equal(F.conv2d(x, w, stride=(2, 3), padding="valid"), F.conv2d(x, w)[..., ::2, ::3])
+    row, taps = x[:, :, 0], w[..., 0]
+    assert fastdl.equal(F.conv1d(row, taps, stride=4, padding="valid"), F.conv1d(row, taps)[..., ::4])
+    x.requires_grad_(), w.requires_grad_()
+    found = []
+    for stride in (11, 2**31 - 1):  # one step would leave the input
+        y = F.conv2d(x, w, stride=stride, padding=1)
+        found.append([y, *fastdl.autograd.grad((y * y).sum(), [x, w])])
+    assert all(fastdl.equal(a, b) for a, b in zip(*found, strict=True)) and found[0][0].shape == (2, 4, 1, 1)
+    assert F.conv1d(fastdl.ones(2, 0, 4), fastdl.ones(1, 0, 2), stride=2**31 - 1, padding=1).shape == (2, 1, 1)
+
+
 def test_operands_that_are_not_contiguous():
     x, w = normal(2, 6, 5, 3), normal(3, 4, 2, 3)
     ours = F.conv2d(fastdl.tensor(x).permute(0, 3, 2, 1), fastdl.tensor(w).permute(1, 0, 2, 3))
