@@ -43,8 +43,8 @@ wheel: $(VENV)/.dev
 	rm -rf dist
 	$(PY) -m build --outdir dist .
 
-# Hours are not needed, but minutes: every kernel and the binding under AddressSanitizer and UBSan, the thread pool under
-# ThreadSanitizer, and the randomised tests with many more rounds.
+# 20 minutes of two processors: kernels and binding under sanitizers, the randomised tests with many more rounds, guard
+# pages, every float, random calls, the wheel outside of the tree. The head of .ci/check-deep has the list.
 check-deep: $(VENV)/.dev
 	.ci/check-deep $(PY)
 

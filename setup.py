@@ -29,6 +29,8 @@ ISAS = {
 }
 if not X86:
     ISAS = {"base": ISAS["base"]}  # aarch64: NEON is part of the base
+if "FDL_ISAS" in os.environ:  # a build for debugging: some of them are enough
+    ISAS = {name: row for name, row in ISAS.items() if name in os.environ["FDL_ISAS"].split()}
 DTYPES = {"f32": [], "f64": [("FDL_F64", None)]}
 # Double, and the base of x86, which only old machines use, are compiled for size, a third less at the same speed,
 # except for register tiles, which -Os spills.
