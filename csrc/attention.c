@@ -652,7 +652,7 @@ static int backward_short(const plan *p, int64_t b, int64_t hk) {
 
 /* Keys [chunk_first, chunk_end) of a key head against all queries of the `query heads` that share it */
 static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t hk, int64_t chunk, int64_t chunk_first,
-                          int64_t chunk_end, int careful) {
+                          int64_t chunk_end, int careful, int thread) {
     const fdl_attention_args *x = p->x;
     const real *k = x->k + offset_of(x->k_step, b, hk), *v = x->v + offset_of(x->v_step, b, hk);
     real *dk = x->dk + offset_of(x->dk_step, b, hk), *dv = x->dv + offset_of(x->dv_step, b, hk);
@@ -693,6 +693,7 @@ static void backward_unit(const plan *p, const workspace *w, int64_t b, int64_t 
                                                           query + late, width, x->d, count - late, (int)begun);
                 }
                 begun = 1;
+                if (fdl_stopped(thread)) return;
             }
         }
     }
@@ -732,10 +733,10 @@ static void backward_task(void *ctx, int64_t begin, int64_t end, int thread) {
         if (p->is_short) {
             bad = backward_short(p, b, hk);
         } else {
-            backward_unit(p, &w, b, hk, chunk, first, last, 0);
+            backward_unit(p, &w, b, hk, chunk, first, last, 0, thread);
             bad = p->may_mask && unit_is_bad(p, b, hk, chunk, first, last);
         }
-        if (p->may_mask && bad) backward_unit(p, &w, b, hk, chunk, first, last, 1);
+        if (p->may_mask && bad) backward_unit(p, &w, b, hk, chunk, first, last, 1, thread);
     }
 }
 

@@ -319,15 +319,21 @@ assert os.waitpid(pid, 0)[1] == 0
     run(code, **ONE_BLAS_THREAD)
 
 
-def test_multiprocessing_by_fork_works_after_parallel_work():
-    code = SETUP + """
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_of_processes_train_as_this_one(method: str):
+    code = f"""
 import multiprocessing as mp
-def square(i):
-    x = fastdl.full((200, 200), float(i))
-    return float((x @ x).sum())
-fastdl.set_num_threads(2); work()
-with mp.get_context("fork").Pool(2) as pool:
-    assert pool.map(square, range(8)) == [float(i * i) * 200**3 for i in range(8)]
+from functools import partial
+import fastdl
+from tests import families
+fastdl.set_num_threads(2)
+train = partial(families.digests, {DEEP})
+names = [["linear"], ["gru"], ["bert"]]
+expected = [train(n) for n in names]
+with mp.get_context("{method}").Pool(2) as pool:
+    assert pool.map(train, names, chunksize=1) == expected
+assert [train(n) for n in names] == expected
 """
     run(code, PYTHONWARNINGS="ignore")
 
@@ -394,6 +400,67 @@ def test_set_num_threads_while_others_compute_is_safe():
     for thread in threads:
         thread.join(120)
     assert not any(thread.is_alive() for thread in threads)
+
+
+# other libraries with threads of their own
+
+TOGETHER = """
+import threading, time
+{imports}
+import numpy as np
+from tests import families
+torch.manual_seed(0)
+fastdl.set_num_threads(2); torch.set_num_threads(2)
+a = np.random.default_rng(0).standard_normal((400, 300)).astype(np.float32)
+net = torch.nn.Sequential(torch.nn.Linear(300, 200), torch.nn.Tanh(), torch.nn.Linear(200, 3))
+start = {{k: v.clone() for k, v in net.state_dict().items()}}
+def with_torch():
+    net.load_state_dict(start)
+    sgd = torch.optim.SGD(net.parameters(), 0.1)
+    for _ in range(3):
+        sgd.zero_grad()
+        net(torch.from_numpy(a)).square().mean().backward()
+        sgd.step()
+    return [p.detach().numpy().tobytes() for p in net.parameters()]
+def with_numpy(): return (a @ a.T).tobytes()
+def with_fastdl(): return families.digests(2, ["conv", "gru"])
+def product():
+    x, y = fastdl.from_numpy(a), torch.from_numpy(a)
+    assert np.allclose((x @ x.T).numpy(), (y @ y.T).numpy(), atol=1e-3)
+    assert np.allclose((x @ x.T).numpy(), a @ a.T, atol=1e-3)
+def seconds(work):
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+works = [with_torch, with_numpy, with_fastdl]
+expected = [work() for work in works]
+alone = min(seconds(with_fastdl) for _ in range(5))
+turns = []
+for _ in range({rounds}):
+    product()
+    for work, result in zip(works, expected):
+        assert work() == result, work.__name__
+    turns.append(seconds(with_fastdl))
+fastdl.set_flush_denormal(False)
+wrong = []
+def load(work, result):  # all at once
+    for _ in range({rounds}):
+        if work() != result: wrong.append(work.__name__)
+threads = [threading.Thread(target=load, args=pair) for pair in zip(works, expected)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(alone, min(turns), wrong)
+"""
+
+
+@pytest.mark.skipif(SANITIZED, reason="times")
+@pytest.mark.parametrize("imports", ["import torch, fastdl", "import fastdl, torch"][: 1 if DEEP == 1 else 2])
+def test_torch_and_numpy_in_the_same_process(imports: str):
+    pytest.importorskip("torch")
+    alone, turns, wrong = run(TOGETHER.format(imports=imports, rounds=2 * DEEP), timeout=600).split(maxsplit=2)
+    print(f"a step alone {float(alone):.4f} s, in turns with torch and NumPy {float(turns):.4f} s")
+    assert wrong == "[]"
+    assert float(turns) < 5 * float(alone) + 0.02
 
 
 # costs
