@@ -61,7 +61,7 @@ def saved_after(path: Path, content: Callable[[], dict[str, Any]]) -> Iterator[N
     fastdl.save(content(), path)
     print(f"checkpoint: {path}")
     if stopped:
-        print("stopped early; --load uses what was learned so far")
+        print("stopped early; the checkpoint has what was learned so far")
         raise stopped
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import checkpoint, load_weights, natural, parser, run
+from _common import checkpoint, load_weights, natural, parser, run, saved_after
 from tqdm import tqdm
 
 import fastdl
@@ -114,8 +114,9 @@ def main(options: argparse.Namespace) -> None:
     model: Any = (models.BertTagger if options.task == "tags" else models.BertClassifier)(bert, classes)
     optimizer = fastdl.optim.AdamW(model.parameters(), lr=1e-3 if options.checkpoint is None else 3e-4)
     epochs = options.epochs or (2 if options.quick else usual)
-    with vis.Animator(xlabel="epoch", legend=["loss", "accuracy", "accuracy, held out"],
-                      path=options.out / f"bert_finetune-{options.task}.png") as animator:
+    with saved_after(options.out / f"bert_{options.task}.safetensors", model.state_dict), vis.Animator(
+            xlabel="epoch", legend=["loss", "accuracy", "accuracy, held out"],
+            path=options.out / f"bert_finetune-{options.task}.png") as animator:
         for epoch in tqdm(range(epochs), unit="epoch", dynamic_ncols=True):
             mean = metrics.Mean()
             for batch in train:
@@ -134,9 +135,6 @@ def main(options: argparse.Namespace) -> None:
         print(f"held out: F1 of the marks {metrics.f1(found, right):.3f}; {nothing:.1%} of the words have none")
         words = test.examples[0][0][1:-1]
         print(" ".join(word + MARKS[mark] for word, mark in zip(words, found.tolist())))
-    path = options.out / f"bert_{options.task}.safetensors"
-    fastdl.save(model.state_dict(), path)
-    print(f"model: {path}")
 
 
 if __name__ == "__main__":

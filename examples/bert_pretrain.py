@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import natural, parser, run
+from _common import natural, parser, run, saved_after
 from tqdm import tqdm
 
 import fastdl
@@ -45,8 +45,10 @@ def main(options: argparse.Namespace) -> None:
     model = models.BertPretraining(models.BertModel(len(data.vocab), **sizes))
     optimizer = fastdl.optim.Adam(model.parameters(), lr=1e-3)
     epochs = options.epochs or (3 if options.quick else 60)
+    path = options.out / "bert.safetensors"
     begin = time.perf_counter()
-    with tqdm(total=epochs, unit="epoch", dynamic_ncols=True) as bar, vis.Animator(
+    with saved_after(path, lambda: {"sizes": sizes, "vocab": list(data.vocab), "model": model.state_dict()}), tqdm(
+            total=epochs, unit="epoch", dynamic_ncols=True) as bar, vis.Animator(
             xlabel="epoch", ylabel="loss", legend=["masked words", "next sentence", "masked words, held out"],
             path=options.out / "bert_pretrain.png") as animator:
         for epoch in range(epochs):
@@ -62,9 +64,6 @@ def main(options: argparse.Namespace) -> None:
             bar.update()
     print(f"loss of masked words {mean.values[0]:.3f}, of next sentences {mean.values[1]:.3f} after {epochs} epochs; "
           f"held out {test[0]:.3f} and {test[1]:.3f}; {time.perf_counter() - begin:.1f} s")
-    path = options.out / "bert.safetensors"
-    fastdl.save({"sizes": sizes, "vocab": list(data.vocab), "model": model.state_dict()}, path)
-    print(f"checkpoint: {path}")
     tokens, _ = text.tokens_and_segments(["the", "time", "traveller", "smiled"])
     features, _ = model.bert.features([data.vocab[tokens]])
     print(f"features of {' '.join(tokens)}: {tuple(features.shape)}, of <cls> {features[0, :3].tolist()} ...")

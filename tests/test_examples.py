@@ -52,7 +52,12 @@ def start(example: Path, folder: Path, data: Path, *arguments: object) -> subpro
     return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
-@pytest.mark.parametrize("name", ["language_model", "translate"])
+# program: the option that takes its checkpoint again, of bert_finetune.py for the encoder
+CHECKPOINTS = {"language_model": "--load", "translate": "--load", "bert_pretrain": "--checkpoint",
+               "bert_finetune": None}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_ctrl_c_leaves_a_checkpoint(name: str, tmp_path: Path, data: Path):
     example, options = ROOT / "examples" / f"{name}.py", ["--quick", "--out", "out"]
     with open(tmp_path / "progress", "w+") as progress:
@@ -67,7 +72,10 @@ def test_ctrl_c_leaves_a_checkpoint(name: str, tmp_path: Path, data: Path):
     assert "Traceback" not in (tmp_path / "progress").read_text()
     [checkpoint] = (tmp_path / "out").glob("*.safetensors")
     assert f"checkpoint: {checkpoint.relative_to(tmp_path)}\nstopped early" in said
-    assert start(example, tmp_path, data, *options, "--load", checkpoint).returncode == 0
+    assert len(fastdl.load(checkpoint)) > 1
+    if CHECKPOINTS[name]:
+        reader = ROOT / "examples" / ("bert_finetune.py" if name == "bert_pretrain" else example)
+        assert start(reader, tmp_path, data, *options, CHECKPOINTS[name], checkpoint).returncode == 0
 
 
 def cpu_seconds() -> float:
