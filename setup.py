@@ -43,9 +43,10 @@ C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-c
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0",
            *NO_UNWIND]
 # Modules that are called once in a while are compiled for size: a fifth smaller, a call 5 to 25 % slower.
-SMALL = ("_cyutility", "additive_attention", "chain", "conv", "creation", "embedding", "fused", "linear_loss", "loss",
-         "optim", "pool", "random", "window")
-CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0",
+SMALL = ("_cyutility", "additive_attention", "attention", "chain", "conv", "creation", "embedding", "fused",
+         "linear_loss", "loss", "optim", "pool", "random", "rnn", "window")
+UNALIGNED = [f"-fno-align-{what}" for what in ("functions", "jumps", "labels", "loops")]  # 3 % of the wheel
+CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0", *UNALIGNED,
                 *NO_UNWIND]
 # no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler. Segments need no pages of their own.
 STRIP = ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s", "-Wl,-z,noseparate-code"]
@@ -163,7 +164,8 @@ def extension(name: str, source: str) -> Extension:
     stem = name.rpartition(".")[2]
     return Extension(name, [source], include_dirs=["csrc", numpy.get_include()],
                      define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                                    ("CYTHON_USE_DICT_VERSIONS", "0")],  # for size
+                                    ("CYTHON_USE_DICT_VERSIONS", "0"),  # for size
+                                    ("CYTHON_COMPRESS_STRINGS", "0")],  # the wheel does it better, and once
                      extra_compile_args=["-O1" if TAG else "-Os" if stem in SMALL else "-O2", *CYTHON_FLAGS],
                      extra_link_args=LINK_FLAGS,
                      libraries=["m", "pthread"] if stem == "_kernels" else [])

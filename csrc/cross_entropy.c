@@ -6,7 +6,7 @@ enum {
     SMALL_GROUPS = 4,         /* bits: rows of up to 4 LANES classes share the work of 16 rows */
     SUM_ELEMS = 4096,         /* bits: one partial sum of a row */
     PLANE_CLASSES = 64,       /* bits: the same where classes lie apart */
-    PLANE_VECTORS = 16 / sizeof(real), /* of 16 positions, done together where classes lie apart: whole cache lines */
+    PLANE_VECTORS = 16 / sizeof(real), /* vectors of 16 positions done together where classes lie apart: 256 bytes */
     GRAIN_ELEMS = 8192,       /* logits per thread, about 5 us */
     ROW_ELEMS = 24,           /* what a row costs beside its logits, in logits */
     STREAM_BYTES = 16 << 20   /* gradients of more than this go past the caches: they are not there when they are read */
@@ -15,7 +15,7 @@ enum {
 /* what a target is: a class; a class, smoothed; a distribution */
 enum { CLASS, SMOOTH, SOFT };
 
-enum { COMMON = sizeof(real) == sizeof(float) }; /* class targets of this type have code of their own */
+enum { COMMON = sizeof(real) == sizeof(float) }; /* class targets have code of their own in this type */
 
 /* All that is the same for every row. */
 typedef struct ce_args {
@@ -269,8 +269,9 @@ INLINE void large_rows(const ce_args *a, int64_t first, int count, real *buffer,
 }
 
 INLINE void some_rows(const ce_args *a, int64_t first, int count, real *buffer, const int kind) {
-    if (COMMON && kind == CLASS && a->v <= LANES) small_rows(a, first, count, 1, kind); /* the common case: copies of its own */
-    else if (COMMON && kind == CLASS && a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
+    const int common = COMMON && kind == CLASS;
+    if (common && a->v <= LANES) small_rows(a, first, count, 1, kind);
+    else if (common && a->v <= 2 * LANES) small_rows(a, first, count, 2, kind);
     else if (a->v <= SMALL_GROUPS * LANES) small_rows(a, first, count, SMALL_GROUPS, kind);
     else large_rows(a, first, count, buffer, kind);
 }
