@@ -44,6 +44,17 @@ DIFFERENCES = {
     "Multinomial.entropy": "Computed in the type of the probabilities; PyTorch's has a part in float32.",
     "save, load": "No pickle: safetensors and a list of allowed types; files of PyTorch can be read.",
     "CrossEntropyLoss": "A target outside the classes raises IndexError with its position.",
+    "indices": "Numbers of elements, and classes, may be of any integer type, not only int64; without elements, too, "
+               "they have to be integers. Masks may be 0-d.",
+    "scatter, scatter_add": "Have gradients where the index is smaller than src, where there are no elements, and with "
+                            "reduce='add'.",
+    "scatter_reduce": "The undocumented 'max' and 'min' are refused.",
+    "take_along_dim": "Without dim it flattens any layout.",
+    "topk": "Takes bool; equal elements keep their order.",
+    "losses": "huber_loss computes operands of several types in the promoted type; class weights may have another type "
+              "than the scores.",
+    "errors": "0-d operands of products and masks of a wrong shape are errors also where there is nothing to compute; "
+              "some are RuntimeError where PyTorch's are IndexError.",
 }
 
 LEFT_OUT = (

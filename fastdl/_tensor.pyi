@@ -257,10 +257,10 @@ class Tensor:
     def hypot(self, other: Any) -> Tensor: ...
     def hypot_(self, *args: Any, **kwargs: Any) -> Tensor: """`hypot` with the result written into the tensor itself."""
     def index_add(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_add_` on a copy."""
-    def index_add_(self, dim: Any, index: Any, source: Any, *, alpha: Any = 1) -> Tensor: """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
+    def index_add_(self, dim: _int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor: """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
     def index_copy(self, dim: Any, index: Any, source: Any) -> Tensor: """A copy in which source's entries along `dim` stand in the places that `index` names."""
     def index_copy_(self, *args: Any, **kwargs: Any) -> Tensor: """`index_copy`, in place."""
-    def index_fill(self, dim: Any, index: Any, value: Any) -> Tensor: """A copy with `value` in the entries along `dim` that `index` names."""
+    def index_fill(self, dim: Any, index: Any, value: Any) -> Tensor: """A copy with `value` in the entries along `dim` that `index` names; negative numbers count from the end."""
     def index_fill_(self, *args: Any, **kwargs: Any) -> Tensor: """`index_fill`, in place."""
     def index_put(self, *args: Any, **kwargs: Any) -> Tensor: """`Tensor.index_put_` on a copy."""
     def index_put_(self, indices: Any, values: Any, accumulate: Any = False) -> Tensor: """self[indices] = values; accumulate: self[indices] += values, where what is named several times is added up."""

@@ -21,6 +21,7 @@ import numpy as np
 
 FILE = Path(__file__).parent / "data" / "api_calls.npz"
 NAMES = Path(__file__).parent / "api_names.txt"
+VERSION = "2.13"  # of PyTorch, whose results FILE holds
 
 SIZES = {"x": (3, 5), "y": (3, 5), "z": (3, 5), "row": (5,), "col": (3, 1), "v": (3,), "w": (4, 5), "sq": (4, 4),
          "cube": (2, 3, 4), "cube2": (2, 4, 5), "b": (2, 3, 5), "image": (2, 4, 6, 7), "kernel": (3, 4, 2, 3),
@@ -724,8 +725,8 @@ def _code(call):
 
 
 def _class(error):
-    for kind in (IndexError, KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError, OverflowError,
-                 NotImplementedError, RuntimeError, AssertionError, OSError):
+    for kind in (OSError, IndexError, KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError, OverflowError,
+                 NotImplementedError, RuntimeError, AssertionError):
         if isinstance(error, kind):
             return kind.__name__.replace("NotImplementedError", "RuntimeError")
     return "Exception"

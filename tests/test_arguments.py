@@ -146,7 +146,6 @@ def test_too_many_dimensions(call):
         lambda x: x.split(1),
         lambda x: x.chunk(1),
         lambda x: x.narrow(0, 0, 1),
-        lambda x: x.index_select(0, fastdl.tensor([0])),
         lambda x: x.roll(1, 0),
         lambda x: x.split_with_sizes([1]),
         lambda x: x.repeat_interleave(2, 0),

@@ -317,6 +317,20 @@ def test_half_precision_goes_through_float32():
 # second derivatives
 
 
+@pytest.mark.parametrize("dtype", [fastdl.float16, fastdl.bfloat16])
+def test_the_packed_form_in_half_precision(dtype):
+    x = fastdl.tensor(np.random.default_rng(0).standard_normal((2, 5, 3 * 4)), dtype=dtype).requires_grad_()
+    mask = fastdl.tensor(np.random.default_rng(1).standard_normal((5, 5)), dtype=dtype)
+    out = packed_attention(x, 2, mask)
+    wide = packed_attention(x.float(), 2, mask.float())
+    assert out.dtype is dtype
+    found, expected = ([y, *gradients(y, [x])] for y in (out, wide.to(dtype)))
+    assert_same([y.float() for y in found], [y.float() for y in expected])
+    rows = x.detach().reshape(10, 12)
+    found, expected = (packed_attention(r, 2, lengths=[4, 6]) for r in (rows, rows.float()))
+    assert_same([found.float()], [expected.to(dtype).float()])
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"is_causal": True}, {"scale": 0.4}, {"lengths": [2, 6]}, {"dropout_p": 0.4}, {"enable_gqa": True},

@@ -97,6 +97,11 @@ CALLS = [
     "t.bmm(x[None], x.T[None])", "x.index_add(0, t.tensor([1, 2]), x[:2])", "x.scatter(1, t.tensor([[0], [1]]), 2.0)",
     "F.conv_transpose2d(x.reshape(1, 2, 4, 3), x.reshape(2, 3, 2, 2), None, (2, 1), 0, (1, 0))",
     "F.avg_pool2d(x.reshape(1, 1, 4, 6), (2, 3), 1, (1, 0))", "F.nll_loss(x, t.tensor([0, 2, 5, 1]))",
+    "F.adaptive_avg_pool2d(x.reshape(1, 1, 4, 6), (3, 4))", "F.adaptive_avg_pool2d(x.reshape(1, 1, 4, 6), 1)",
+    *(f"F.interpolate(x.reshape(1, 1, 4, 6), None, 1.7, {mode!r})" for mode in ("nearest", "bilinear", "area")),
+    "F.interpolate(x.reshape(1, 4, 6), size=5, mode='linear')", "F.binary_cross_entropy_with_logits(x, x.sigmoid())",
+    "F.binary_cross_entropy_with_logits(x, x.float().sigmoid())",
+    "F.binary_cross_entropy_with_logits(x.double(), x.sigmoid())",
 ]  # fmt: skip
 
 

@@ -210,9 +210,13 @@ def test_wrong_numbers_are_named(call, text, error):
         (lambda x: x.scatter(0, fastdl.tensor([[0, 1, 2]]), x[:, :2]), "src: expected at least"),
         (lambda x: x.scatter_reduce(0, fastdl.tensor([[0]]), x, "max"), "expected sum, prod"),
         (lambda x: x.gather(0, fastdl.tensor([0])), "2 dimensions"),
+        (lambda x: x.masked_scatter(x > 0, x.double()), r"source: expected .*float32"),
+        (lambda x: x[0, 0].index_copy(0, fastdl.tensor([0, 1]), x[:2]), r"source: expected shape \(2,\)"),
+        (lambda x: x[0, 0].index_select(0, fastdl.tensor([0, 0])), "one number for a 0-d tensor"),
+        (lambda x: x.long().index_fill(0, fastdl.tensor([0]), fastdl.tensor(2.0, requires_grad=True)), "no gradient"),
         (lambda x: x.masked_scatter(x > 99, x[:0]) + x.masked_scatter(x < 99, x[0]), "at least 12 elements"),
     ],
-    ids=range(8),
+    ids=range(12),
 )
 def test_what_does_not_fit_is_named(call, text):
     with pytest.raises(RuntimeError, match=text):
@@ -316,6 +320,27 @@ def test_empty_and_scalar():
     assert s.scatter_add(0, zero, fastdl.tensor(3.0)).item() == 5 and s.index_fill(0, zero, 4.0).item() == 4
     assert s.scatter(0, zero, 7.0).item() == 7 and s.scatter_reduce(0, zero, fastdl.tensor(3.0), "prod").item() == 6
     assert s.scatter_reduce(0, zero, fastdl.tensor(3.0), "amax").item() == 3 and s.take(zero).item() == 2
+
+
+def test_whole_numbers_have_no_gradient():
+    x, value = fastdl.arange(4), fastdl.tensor(2.0, requires_grad=True)
+    x[1] = value
+    assert not x.requires_grad and x.tolist() == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("shape, dim", [((), 0), ((7,), -1), ((5, 3), 1), ((3, 4, 2), 1), ((2, 3, 4), -1)])
+def test_index_add_adds_in_order(shape, dim):
+    for dtype in (np.float32, np.float64, np.int64, np.float16):
+        x = np.round(values(*shape) * 8).astype(dtype)
+        wide = x.reshape(x.shape or (1,))
+        ids = np.random.default_rng(2).integers(0, wide.shape[dim], 6)
+        source = np.round(values(*np.take(wide, ids, dim).shape, seed=1) * 8).astype(dtype)
+        expected = wide.copy()
+        np.add.at(np.moveaxis(expected, dim, 0), ids, np.moveaxis(source, dim, 0) * np.array(2, dtype))
+        for index in (ids, ids.astype(np.int32)):
+            found = fastdl.tensor(x).index_add(dim, fastdl.tensor(index), fastdl.tensor(source), alpha=2)
+            assert tuple(found.shape) == shape
+            np.testing.assert_array_equal(found.numpy(), expected.reshape(shape))
 
 
 def test_nan_and_infinity_go_through():

@@ -35,3 +35,11 @@ def test_as_pytorch(call, dtype):
 def test_large_integers_wrap():
     x = fastdl.full((1, 1, 4), 200, dtype=fastdl.uint8)
     assert fastdl.nn.functional.conv1d(x, x[..., :2]).tolist() == [[[80000 % 256] * 3]]
+
+
+def test_means_of_windows_are_cut_to_whole_numbers():
+    x, pools = fastdl.tensor([[[-3, -1, -5, 8]]]), fastdl.nn.functional
+    for dtype in (fastdl.int32, fastdl.int64):  # PyTorch has int64 only
+        assert pools.avg_pool1d(x.to(dtype), 2, 1).tolist() == [[[-2, -3, 1]]]
+        found = pools.avg_pool2d(x.to(dtype), (1, 2), padding=(0, 1), divisor_override=3)
+        assert found.dtype is dtype and found.tolist() == [[[-1, -2, 2]]]

@@ -29,6 +29,17 @@ def test_the_mean_of_nothing_is_nan(function, count):
         assert (x.grad.numpy() == 0).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 0), (0,), (2, 0, 4)])
+def test_probabilities_of_no_classes(shape):
+    x, p = fastdl.zeros(shape, requires_grad=True), fastdl.zeros(shape)
+    rows = shape[:1] + shape[2:] if len(shape) > 1 else ()
+    each = cross_entropy(x, p, reduction="none")
+    assert each.shape == rows and (each == 0).all()
+    assert cross_entropy(x, p, reduction="sum") == 0 and cross_entropy(x, p).isnan()
+    each.sum().backward()
+    assert x.grad.shape == shape
+
+
 def test_ignored_rows_may_hold_anything():
     x = fastdl.tensor([[math.nan, 1.0], [0.0, 0.0]]).requires_grad_()
     out = cross_entropy(x, fastdl.tensor([-100, 1]))

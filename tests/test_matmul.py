@@ -287,3 +287,32 @@ def test_gradients_of_empty_stacks():
     b = fastdl.ones(0, 4, 5, requires_grad=True)
     (a @ b.mT).sum().backward()
     assert a.grad.shape == (0, 5) and b.grad.shape == (0, 4, 5)
+
+
+NAN_SHAPES = {"addmm": ((3, 4), (3, 5), (5, 4)), "baddbmm": ((2, 3, 4), (2, 3, 5), (2, 5, 4)),
+              "addbmm": ((3, 4), (2, 3, 5), (2, 5, 4)), "addr": ((3, 4), (3,), (4,)),
+              "addmv": ((3,), (3, 5), (5,))}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAN_SHAPES)
+def test_what_is_added_is_not_read_where_beta_is_0(name):
+    rng = np.random.default_rng(0)
+    x, a, b = (fastdl.tensor(rng.standard_normal(shape)) for shape in NAN_SHAPES[name])
+    expected = getattr(x, name)(a, b, alpha=2) - x
+    for shape in (tuple(x.shape), ()):
+        hole = fastdl.full(shape, float("nan"), dtype=fastdl.float64)
+        found = getattr(fastdl, name)(hole, a, b, beta=0, alpha=2)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
+        out = getattr(hole.requires_grad_(), name)(a, b, beta=0, alpha=2)
+        np.testing.assert_array_equal(out.detach().numpy(), found.numpy())
+        out.sum().backward()
+        assert (hole.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAN_SHAPES if name != "addr"])
+def test_what_is_added_fits_the_product(name):
+    x, a, b = (fastdl.ones(shape) for shape in NAN_SHAPES[name])
+    with pytest.raises(RuntimeError, match=rf"\[{name}\] input: expected torch.float32 as the product, got .*64"):
+        getattr(fastdl, name)(x.double(), a, b)
+    with pytest.raises(RuntimeError, match="expand"):
+        getattr(fastdl, name)(fastdl.ones(2, *x.shape), a, b)

@@ -472,6 +472,7 @@ def test_lists_of_sequences():
         (lambda: nn.GRUCell(3, 4)(fastdl.zeros(2, 5)), RuntimeError, "got 5 expected 3"),
         (lambda: nn.GRUCell(3, 4)(fastdl.zeros(2, 3), fastdl.zeros(4)), ValueError, "Expected hx to be 2D"),
         (lambda: pack_padded_sequence(fastdl.zeros(3, 2, 1), [1, 3]), RuntimeError, "enforce_sorted=False"),
+        (lambda: pack_padded_sequence(fastdl.zeros(3, 2, 0), [3, 1]), RuntimeError, "empty tensor"),
         (
             lambda: pad_packed_sequence(PackedSequence(fastdl.zeros(3, 1), fastdl.tensor([2, 2]))),
             ValueError,

@@ -462,6 +462,8 @@ def masked_attention(Tensor query, Tensor key, Tensor value, Tensor attn_mask=No
 cdef Tensor rows_attention(Tensor qkv, int64_t heads, bint is_causal, object scale, object lengths):
     """packed_attention of rows without padding."""
     cdef int typenum = cnp.PyArray_TYPE(qkv.a)
+    if is_half(typenum):
+        return to_type(rows_attention(to_type(qkv, cnp.NPY_FLOAT32), heads, is_causal, scale, lengths), typenum)
     cdef npy_intp dims[2]
     cdef npy_intp rows = cnp.PyArray_DIMS(qkv.a)[0], width = cnp.PyArray_DIMS(qkv.a)[1]
     cdef ScaledDotProductAttentionBackward0 node
@@ -511,6 +513,9 @@ def packed_attention(Tensor qkv, int64_t num_heads, Tensor attn_mask=None, doubl
                                f"{shape_of(qkv)}")
         return rows_attention(qkv, num_heads, is_causal, scale, lengths)
     cdef int typenum = cnp.PyArray_TYPE(qkv.a)
+    if is_half(typenum):
+        return to_type(packed_attention(to_type(qkv, cnp.NPY_FLOAT32), num_heads, attn_mask, dropout_p, is_causal, scale,
+                                        lengths, batch_first), typenum)
     cdef tuple shape = shape_of(qkv)
     cdef ScaledDotProductAttentionBackward0 node
     cdef fdl_attention_args *args

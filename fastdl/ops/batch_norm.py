@@ -43,6 +43,9 @@ def batch_norm(
         IndexError: fewer than 2 dimensions.
         ValueError: one value per channel when training.
     """
+    if input.numel() == 0:
+        x = input.clone() if weight is None else input * weight[0]
+        return x if bias is None else x + bias[0]
     if input.dim() < 2:
         raise IndexError(f"[batch_norm] input: expected at least 2 dimensions, got shape {tuple(input.shape)}")
     channels = input.shape[1]

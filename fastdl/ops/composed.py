@@ -15,7 +15,7 @@ import numpy as np
 
 from .._tensor import Tensor, from_numpy, register_method, view_by
 from .._types import bool_, float32, int32, int64
-from .common import expand
+from .common import expand, result_type_of
 from .creation import as_tensor, zeros
 from .elementwise import (
     add,
@@ -32,7 +32,7 @@ from .elementwise import (
     where,
 )
 from .indexing import diagonal, gather, sort
-from .matmul import bmm, matmul, mv, outer
+from .matmul import bmm, matmul, mv, outer, weighted
 from .reduce import mean, std, sum, var
 from .shape import cat, movedim, narrow, permute, reshape, squeeze, unsqueeze
 
@@ -70,17 +70,9 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
     return add(input, tensor1 / tensor2, alpha=value)
 
 
-def _plus(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
-    """beta * input + alpha * product; input is not read where beta is 0."""
-    scaled = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return scaled
-    return (input if beta == 1 else input * beta) + scaled
-
-
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec): (n), (n, m), (m) -> (n)."""
-    return _plus(input, mv(mat, vec), beta, alpha)
+    return weighted("addmv", input, mv(mat, vec), beta, alpha)
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -91,13 +83,15 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: f
     whole = not any(x.is_floating_point() for x in (input, vec1, vec2))
     if whole and (isinstance(beta, float) or isinstance(alpha, float)):
         raise RuntimeError(f"[addr] beta, alpha: expected whole numbers for integers, got {beta} and {alpha}")
-    return _plus(input, outer(vec1, vec2), beta, alpha)
+    product = outer(vec1, vec2)
+    both = result_type_of(input, product)
+    return weighted("addr", input.to(both), product.to(both), beta, alpha)
 
 
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * sum of batch1[i] @ batch2[i]: (n, p), (b, n, m), (b, m, p) -> (n, p)."""
     product = bmm(batch1, batch2)
-    return _plus(input, sum(product, 0, dtype=product.dtype), beta, alpha)
+    return weighted("addbmm", input, sum(product, 0, dtype=product.dtype), beta, alpha)
 
 
 def rsub(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from .._kernels cimport FDL_REDUCTION_NONE, FDL_REDUCTION_SUM
 from .._tensor cimport Tensor, own_array, wrap
 from .chain cimport Chain, run
-from .common cimport category, first_place, same_shape, shape_of
+from .common cimport category, first_place, same_shape, shape_of, to_type
 from .loss cimport reduction_code
 
 from .chain import Chain as chain
@@ -278,9 +278,11 @@ def binary_cross_entropy(Tensor input, Tensor target, Tensor weight=None, size_a
 
     Raises:
         ValueError: the sizes differ.
-        RuntimeError: an element of `input` is outside [0, 1].
+        RuntimeError: an element of `input` is outside [0, 1], or `target` is of another type.
     """
     check_same("binary_cross_entropy", input, target)
+    if cnp.PyArray_TYPE(target.a) != cnp.PyArray_TYPE(input.a):
+        raise RuntimeError(f"[binary_cross_entropy] target: expected {input.dtype} as input, got {target.dtype}")
     cdef int how = reduction_code("binary_cross_entropy", reduction, size_average, reduce)
     loss = run(BCE if weight is None else BCE_WEIGHT, how, input, target, weight, None, 0, 0)
     if loss is None:
@@ -300,11 +302,18 @@ def binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor weight=
         pos_weight: factor of the positive terms, broadcast.
     Raises:
         ValueError: the sizes differ.
+        RuntimeError: a target that is not floating point. The result has its type.
     """
     cdef int how = reduction_code("binary_cross_entropy_with_logits", reduction, size_average, reduce)
+    cdef int typenum = cnp.PyArray_TYPE(target.a)
+    cdef Tensor loss
     check_same("binary_cross_entropy_with_logits", input, target)
+    if category(typenum) < 2:
+        raise RuntimeError(f"[binary_cross_entropy_with_logits] target: expected probabilities, got {target.dtype}")
     if pos_weight is None:
-        return run(LOGIT if weight is None else LOGIT_WEIGHT, how, input, target, weight, None, 0, 0)
-    if weight is None:
-        return run(LOGIT_POSITIVE, how, input, target, pos_weight, None, 0, 0)
-    return run(LOGIT_BOTH, how, input, target, weight, pos_weight, 0, 0)
+        loss = run(LOGIT if weight is None else LOGIT_WEIGHT, how, input, target, weight, None, 0, 0)
+    elif weight is None:
+        loss = run(LOGIT_POSITIVE, how, input, target, pos_weight, None, 0, 0)
+    else:
+        loss = run(LOGIT_BOTH, how, input, target, weight, pos_weight, 0, 0)
+    return to_type(loss, typenum)

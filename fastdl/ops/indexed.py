@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .._tensor import Tensor, register_method
-from .._types import bfloat16, int64
+from .._types import bfloat16
 from ..autograd import no_grad
 from .composed import _dim, _own
 from .creation import full, ones, zeros
 from .elementwise import eq, logical_and, maximum, minimum, where
 from .embedding import embedding
-from .indexing import add_items_, gather, scatter_add_
+from .indexing import add_items_, entries_of, gather, index_add_, scatter_add_
 
 
 def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -56,53 +56,28 @@ def _check_range(
     return numbers
 
 
-def _entries(op: str, input: Tensor, dim: int, index: Tensor, negative: bool = False) -> tuple[Tensor, int, tuple]:
-    """(input with at least one dimension, dim counted from 0, the index of `index`'s entries of it)."""
-    at = _dim(op, dim, input.ndim)
-    if index.ndim > 1:
-        raise IndexError(f"[{op}] expected a 1-d index, got shape {tuple(index.shape)}")
-    x = input if input.ndim else input.reshape(1)
-    size = x.shape[at]
-    _check_range(op, index, -size if negative else 0, size, dim)
-    if index.ndim != 1 or index.dtype is not int64:
-        index = index.reshape(-1).long()
-    return x, at, (*(slice(None),) * at, index)
-
-
-def _source(op: str, x: Tensor, at: int, count: int, source: Tensor) -> Tensor:
-    """`source` if it has x's shape, with `count` entries along `at`."""
-    shape, given = tuple(x.shape), tuple(source.shape)
-    wanted = (*shape[:at], count, *shape[at + 1 :])
-    if source.dtype != x.dtype:
-        raise RuntimeError(f"[{op}] source: expected {x.dtype} as the tensor, got {source.dtype}")
-    if given != wanted and not (given == () and wanted == (1,)):
-        count_only = op == "index_copy" and given[:at] + given[at + 1 :] == shape[:at] + shape[at + 1 :]
-        raise (IndexError if count_only else RuntimeError)(f"[{op}] source: expected shape {wanted}, got {given}")
-    return source if given == wanted else source.reshape(wanted)
-
-
-def index_add_(self: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
-    x, at, items = _entries("index_add_", self, dim, index)
-    source = _source("index_add_", x, at, index.numel(), source)
-    add_items_(x, items, source if alpha == 1 else source * alpha)
-    return self
-
-
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy in which source's entries along `dim` stand in the places that `index` names."""
-    x, at, items = _entries("index_copy", input.clone(), dim, index)
-    x[items] = _source("index_copy", x, at, index.numel(), source)
+    x = input.clone() if input.ndim else input.clone().reshape(1)
+    at, index, source = entries_of("index_copy", x, dim, index, source)
+    x[(*(slice(None),) * at, index.reshape(-1))] = source
     return x.reshape(input.shape)
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) -> Tensor:
-    """A copy with `value` in the entries along `dim` that `index` names."""
-    if isinstance(value, Tensor) and value.ndim:
-        raise RuntimeError(f"[index_fill] value: expected a number or a 0-d tensor, got shape {tuple(value.shape)}")
-    x, at, items = _entries("index_fill", input.clone(), dim, index, negative=True)
+    """A copy with `value` in the entries along `dim` that `index` names; negative numbers count from the end."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(f"[index_fill] value: expected a number or a 0-d tensor, got shape {tuple(value.shape)}")
+        if value.requires_grad and not input.is_floating_point():
+            raise RuntimeError(f"[index_fill] value: a tensor of {input.dtype} has no gradient to give it")
+    if index.ndim > 1:
+        raise IndexError(f"[index_fill] expected a 1-d index, got shape {tuple(index.shape)}")
+    x = input.clone() if input.ndim else input.clone().reshape(1)
+    at = _dim("index_fill", dim, input.ndim)
+    numbers = _check_range("index_fill", index, -x.shape[at], x.shape[at], dim)
     # each entry once: the gradient of a 0-d value counts what is written
-    x[(*items[:at], _own(np.unique(items[at].numpy() % x.shape[at])))] = value
+    x[(*(slice(None),) * at, _own(np.unique(numbers % x.shape[at])))] = value
     return x.reshape(input.shape)
 
 
@@ -125,6 +100,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy in which the elements where `mask` holds are the first ones of `source`, in order."""
     if mask.dtype.numpy != np.bool_:
         raise RuntimeError(f"[masked_scatter] expected a bool mask, got {mask.dtype}")
+    if source.dtype != input.dtype:
+        raise RuntimeError(f"[masked_scatter] source: expected {input.dtype} as the tensor, got {source.dtype}")
     shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     out, mask = input.expand(shape).clone(), mask.expand(shape)
     count = int(mask.sum())
@@ -393,7 +370,7 @@ scatter, scatter_add = _on_copy(scatter_), _on_copy(scatter_add_)
 index_copy_, index_fill_, masked_scatter_ = _in_place(index_copy), _in_place(index_fill), _in_place(masked_scatter)
 scatter_reduce_, put_ = _in_place(scatter_reduce), _in_place(put)
 
-for _function in (index_add, index_add_, index_copy, index_copy_, index_fill, index_fill_, index_put, index_put_,
+for _function in (index_add, index_copy, index_copy_, index_fill, index_fill_, index_put, index_put_,
                   masked_scatter, masked_scatter_, put, put_, scatter, scatter_, scatter_add, scatter_reduce,
                   scatter_reduce_, take, take_along_dim):
     register_method(_function.__name__, _function)

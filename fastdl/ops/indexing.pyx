@@ -15,7 +15,7 @@ from .._kernels cimport Scratch, fdl_table, scratch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
                         end_inplace, grad_enabled, is_fast, is_sole_owner, kernels, operators, own_array, piece_grad,
                         register_all, view_of, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
                       to_type)
 
 cnp.import_array()
@@ -31,13 +31,13 @@ topk_result = namedtuple("topk", ["values", "indices"])
 # gradient. What is added to one element is added in the order of the numbers, whatever the number of threads.
 # gather and scatter_add are the same with one number for each element: their V is -1 - dim.
 
-cdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative):
+cdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative, object error=IndexError):
     cdef ndarray a = index.a
     cdef int64_t i, count = cnp.PyArray_SIZE(a), value, signs = 0
     cdef const int64_t *p
     if cnp.PyArray_TYPE(a) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
         if a.dtype.kind not in "iu":
-            raise IndexError(f"[{op}] index: expected integers, got {index.dtype}")
+            raise error(f"[{op}] index: expected integers, got {index.dtype}")
         a = np.asarray(a, np.int64, order="C")
         index = wrap(a)
     p = <const int64_t *> cnp.PyArray_DATA(a)
@@ -51,7 +51,7 @@ cdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative):
             continue
         if not negative or value >= n or value < -n:
             at = [int(k) for k in np.unravel_index(i, (<object> a).shape)] if a.ndim else ""
-            raise IndexError(f"[{op}] index{at} = {value} is outside [{-n if negative else 0}, {n}) of dimension {dim}")
+            raise error(f"[{op}] index{at} = {value} is outside [{-n if negative else 0}, {n}) of dimension {dim}")
     return wrap(np.where(a < 0, a + n, a))
 
 
@@ -180,21 +180,54 @@ cdef AddRowsBackward add_rows_node(Tensor index, int64_t v, Tensor source):
     return node
 
 
-cdef Tensor take_dim(Tensor x, int at, Tensor ids, str title):
+cdef Tensor row_numbers(Tensor x, int at, Tensor ids, int64_t *v):
+    """The numbers of the rows that are the entries `ids` of dimension `at`; v: how many rows x has."""
     cdef int64_t outer = 1, n = cnp.PyArray_DIMS(x.a)[at]
-    cdef tuple shape = shape_of(x)
     cdef int i
+    for i in range(at):
+        outer *= cnp.PyArray_DIMS(x.a)[i]
+    v[0] = outer * n
+    return ids if outer == 1 else wrap(np.add.outer(np.arange(outer) * n, ids.a))
+
+
+cdef Tensor take_dim(Tensor x, int at, Tensor ids, str title):
+    cdef int64_t v = 0
+    cdef tuple shape = shape_of(x)
     cdef object where = None
     if cnp.PyArray_TYPE(ids.a) != cnp.NPY_INT64:
         raise TypeError(f"expected whole numbers, got {ids.a.dtype}")
-    for i in range(at):
-        outer *= cnp.PyArray_DIMS(x.a)[i]
     if not cnp.PyArray_IS_C_CONTIGUOUS(x.a):
         where = (slice(None),) * at + (ids.a,)
     shape = shape[:at] + shape_of(ids) + shape[at + 1:]
-    if outer != 1:
-        ids = wrap(np.add.outer(np.arange(outer) * n, ids.a))
-    return taken(x, ids, outer * n, shape, title, where)
+    ids = row_numbers(x, at, ids, &v)
+    return taken(x, ids, v, shape, title, where)
+
+
+def entries_of(str op, Tensor x, int dim, Tensor index, Tensor source):
+    """(dim counted from 0, the checked numbers of entries along it, `source` as x with as many of them)."""
+    cdef int at = normal_dim(op, dim, cnp.PyArray_NDIM(x.a))
+    cdef tuple shape = shape_of(x), given = shape_of(source), wanted
+    if cnp.PyArray_NDIM(index.a) > 1:
+        raise IndexError(f"[{op}] expected a 1-d index, got shape {shape_of(index)}")
+    if cnp.PyArray_TYPE(source.a) != cnp.PyArray_TYPE(x.a):
+        raise RuntimeError(f"[{op}] source: expected {x.dtype} as the tensor, got {source.dtype}")
+    wanted = shape[:at] + (cnp.PyArray_SIZE(index.a),) + shape[at + 1:]
+    if given != wanted:
+        if given or wanted != (1,):
+            count_only = op == "index_copy" and given[:at] + given[at + 1:] == shape[:at] + shape[at + 1:]
+            raise (IndexError if count_only else RuntimeError)(f"[{op}] source: expected shape {wanted}, got {given}")
+        source = source.reshape(wanted)
+    return at, in_range(op, index, shape[at], dim, False), source
+
+
+def index_add_(Tensor input, int dim, Tensor index, Tensor source, *, alpha=1):
+    """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
+    cdef Tensor x = input if cnp.PyArray_NDIM(input.a) else input.reshape(1), ids
+    cdef int64_t v = 0
+    at, ids, source = entries_of("index_add_", x, dim, index, source)
+    ids = row_numbers(x, at, ids, &v)
+    add_rows_("index_add_", x, ids, v, source if alpha == 1 else source * alpha)
+    return input
 
 
 # x[index] ---------------------------------------------------------------------------------------------------------
@@ -469,7 +502,7 @@ cdef int setitem(Tensor x, object index, object value) except -1:
                            f"{shown(basic if advanced is None else advanced)} "
                            f"of a tensor of shape {shape_of(x)}: "
                            f"{f'that has shape {part}' if part else error}") from None
-    if grad_enabled() and (wants(x) or v is not None and wants(v)):
+    if grad_enabled() and category(cnp.PyArray_TYPE(x.a)) == 2 and (wants(x) or v is not None and wants(v)):
         node = IndexPutBackward0.__new__(IndexPutBackward0)
         node.basic, node.advanced = basic, advanced
         node.shape = () if v is None else shape_of(v)
@@ -575,10 +608,7 @@ cdef Tensor along(str op, Tensor x, int at, int dim, Tensor index):
             if d != at and cnp.PyArray_DIMS(index.a)[d] > cnp.PyArray_DIMS(x.a)[d]:
                 raise RuntimeError(f"[{op}] index: expected sizes of at most {shape_of(x)} but in dimension {dim}, got "
                                    f"{shape_of(index)}")
-    try:
-        return in_range(op, index, cnp.PyArray_DIMS(x.a)[at], dim, False)
-    except IndexError as error:
-        raise RuntimeError(str(error)) from None
+    return in_range(op, index, cnp.PyArray_DIMS(x.a)[at], dim, False, RuntimeError)
 
 
 def gather(Tensor input, int dim, Tensor index):
@@ -692,5 +722,5 @@ def diag(Tensor input, int diagonal=0):
 
 operators.getitem, operators.setitem = getitem, setitem
 
-register_all(globals(), "masked_fill_ masked_fill masked_select nonzero gather scatter_add_ sort argsort topk tril triu "
-                        "diagonal diag")
+register_all(globals(), "index_add_ masked_fill_ masked_fill masked_select nonzero gather scatter_add_ sort argsort topk tril "
+                        "triu diagonal diag")

@@ -299,7 +299,7 @@ def linear_cross_entropy(Tensor input, Tensor linear_weight, Tensor target, *, T
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"[linear_cross_entropy] label_smoothing: expected a number in [0, 1], got {label_smoothing}")
     if ndim not in (1, 2):
-        raise ValueError(f"[linear_cross_entropy] input: expected shape (D) or (N, D), got {shape_of(input)}")
+        raise RuntimeError(f"[linear_cross_entropy] input: expected shape (D) or (N, D), got {shape_of(input)}")
     if len(shape) < 2 or shape[len(shape) - 1] != cnp.PyArray_DIMS(input.a)[ndim - 1]:
         raise RuntimeError(f"[linear_cross_entropy] linear_weight: expected {shape_of(input)[ndim - 1]} columns as "
                            f"input {shape_of(input)}, got shape {shape}")
@@ -322,7 +322,9 @@ def linear_cross_entropy(Tensor input, Tensor linear_weight, Tensor target, *, T
                              label_smoothing)
     expected = shape_of(input)[:ndim - 1]
     if shape_of(target) != expected:
-        raise ValueError(f"[linear_cross_entropy] target: expected one class per row of input {shape_of(input)}, that "
+        same_rows = shape_of(target)[:1] == expected
+        raise (RuntimeError if same_rows else ValueError)(
+            f"[linear_cross_entropy] target: expected one class per row of input {shape_of(input)}, that "
                          f"is shape {expected}, got {shape_of(target)}")
     if shape[0] == 0:
         raise ValueError(f"[linear_cross_entropy] linear_weight: expected at least one class, got shape {shape}")

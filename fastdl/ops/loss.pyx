@@ -318,7 +318,10 @@ cdef Tensor soft_cross_entropy(Tensor input, Tensor target, Tensor weight, int r
     cdef bint record_x = grad_enabled() and wants(input), record_target = grad_enabled() and wants(aim)
     cdef int64_t v = shape[0] if ndim == 1 else shape[1]
     if v == 0:
-        raise RuntimeError(f"[cross_entropy] input: expected at least one class, got shape {shape}")
+        empty_sum = (input * aim).sum(0 if ndim == 1 else 1)
+        if reduction == FDL_REDUCTION_NONE:
+            return empty_sum
+        return empty_sum.sum() if reduction == FDL_REDUCTION_SUM else empty_sum.sum() / 0.0
     cdef int64_t n = cnp.PyArray_SIZE(input.a) // v
     cdef int64_t outer = cnp.PyArray_DIMS(input.a)[0] if planes else n, inner = n // outer if planes and outer else 1
     cdef Tensor w = class_weights("cross_entropy", weight, typenum, v)

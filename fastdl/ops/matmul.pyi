@@ -23,3 +23,4 @@ def matmul(input: Tensor, other: Tensor) -> Tensor: """The matrix product: of ve
 def mm(input: Tensor, mat2: Tensor) -> Tensor: """The product of two matrices: (m, k), (k, n) -> (m, n)."""
 def mv(input: Tensor, vec: Tensor) -> Tensor: """The product of a matrix and a vector: (m, k), (k) -> (m)."""
 def outer(input: Tensor, vec2: Tensor) -> Tensor: """The outer product of two vectors: (m), (n) -> (m, n)."""
+def weighted(*args: Any, **kwargs: Any) -> Any: ...

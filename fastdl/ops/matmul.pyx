@@ -13,8 +13,10 @@ from .._kernels cimport (FDL_ACT_GELU, FDL_ACT_GELU_TANH, FDL_ACT_RELU, FDL_ACT_
                          fdl_table, scratch, unwatch, watch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels,
                         operators, own_array, register_all, wants, wrap)
-from .common cimport MAX_DIMS, expand_to, shape_of, sum_to, to_type
+from .common cimport MAX_DIMS, category, expand_to, same_shape, shape_of, sum_to, to_type
 from .elementwise cimport unary
+
+from .common import expand
 
 cnp.import_array()
 
@@ -556,21 +558,36 @@ def outer(Tensor input, Tensor vec2):
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 
-cdef object weighted(object x, Tensor product, object beta, object alpha):
-    if not (is_fast(cnp.PyArray_TYPE(product.a)) or is_half(cnp.PyArray_TYPE(product.a))):
+cdef Tensor EVERYWHERE = wrap(own_array(np.ones((), bool)))
+
+
+def weighted(str op, x, Tensor product, beta, alpha):
+    """beta * x + alpha * product, x broadcast to product's shape. Of whole numbers beta and alpha are cut to whole ones;
+    where beta is 0, x is not read and its gradient is 0."""
+    cdef int typenum = cnp.PyArray_TYPE(product.a)
+    if isinstance(x, Tensor):
+        if cnp.PyArray_TYPE((<Tensor> x).a) != typenum:
+            raise RuntimeError(f"[{op}] input: expected {product.dtype} as the product, got {x.dtype}")
+        if not same_shape((<Tensor> x).a, product.a):
+            x = expand(x, shape_of(product))
+    if category(typenum) < 2:
         beta, alpha = int(beta), int(alpha)
-    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return product + x.masked_fill(EVERYWHERE, 0) if isinstance(x, Tensor) and wants(x) else product
+    return (x if beta == 1 else x * beta) + product
 
 
 def addmm(input, Tensor mat1, Tensor mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2), `input` broadcast. Of whole numbers beta and alpha are cut to whole ones."""
-    return weighted(input, checked_product("addmm", mat1, 2, "a matrix", mat2, 2, "a matrix"), beta, alpha)
+    return weighted("addmm", input, checked_product("addmm", mat1, 2, "a matrix", mat2, 2, "a matrix"), beta, alpha)
 
 
 def baddbmm(input, Tensor batch1, Tensor batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2) for stacks of matrices, `input` broadcast. Of whole numbers beta and alpha
     are cut to whole ones."""
-    return weighted(input, bmm(batch1, batch2), beta, alpha)
+    return weighted("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
 def linear(Tensor input, Tensor weight, Tensor bias=None):

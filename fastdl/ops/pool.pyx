@@ -184,9 +184,10 @@ cdef object max_pool(str op, int dims, Tensor input, object kernel_size, object 
 cdef Tensor avg_pool(str op, int dims, Tensor input, object kernel_size, object stride, object padding, bint ceil_mode,
                      bint count_include_pad, object divisor_override):
     cdef fdl_pool_args a
-    if is_half(cnp.PyArray_TYPE(input.a)):
-        return to_type(avg_pool(op, dims, to_type(input, cnp.NPY_FLOAT32), kernel_size, stride, padding, ceil_mode,
-                                count_include_pad, divisor_override), cnp.PyArray_TYPE(input.a))
+    cdef int typenum = cnp.PyArray_TYPE(input.a)
+    if is_half(typenum) or category(typenum) == 1:  # integers through float64, cut to whole numbers
+        return to_type(avg_pool(op, dims, to_type(input, cnp.NPY_FLOAT32 if is_half(typenum) else cnp.NPY_FLOAT64),
+                                kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override), typenum)
     windows(op, dims, input, kernel_size, stride, padding, 1, ceil_mode, &a)
     a.count_padding = count_include_pad
     if divisor_override is not None:
@@ -199,6 +200,8 @@ cdef Tensor avg_pool(str op, int dims, Tensor input, object kernel_size, object 
 cdef Tensor adaptive(str op, int dims, Tensor input, object output_size):
     cdef fdl_pool_args a
     cdef tuple shape = shape_of(input), size
+    if is_half(cnp.PyArray_TYPE(input.a)):
+        return to_type(adaptive(op, dims, to_type(input, cnp.NPY_FLOAT32), output_size), cnp.PyArray_TYPE(input.a))
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
     if len(shape) not in (dims + 1, dims + 2):
         raise RuntimeError(f"[{op}] input: expected {dims + 2} dimensions (batch, channels, ..) or {dims + 1} without "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._tensor import Tensor, from_numpy
+from .._types import bfloat16, float16
 from .pool import adaptive_avg_pool1d, adaptive_avg_pool2d
 from .shape import index_select, permute, reshape
 
@@ -64,7 +65,7 @@ def interpolate(
     if mode == "area":
         return (adaptive_avg_pool1d if len(old) == 1 else adaptive_avg_pool2d)(input, new)
     exact = scale_factor is not None and not recompute_scale_factor
-    out = input
+    out = input.float() if input.dtype in (float16, bfloat16) else input
     for i, (n, m) in enumerate(zip(old, new)):
         step = 1 / values[i] if exact else n / m
         if mode.startswith("nearest"):
@@ -74,7 +75,7 @@ def interpolate(
                 out = index_select(out, 2 + i, from_numpy(np.minimum(np.floor(at).astype(np.int64), n - 1)))
         else:
             out = _blend(out, 2 + i, n, m, step, bool(align_corners), mode == "bicubic")
-    return out
+    return out.to(input.dtype)
 
 
 def _blend(x: Tensor, dim: int, n: int, m: int, step: float, align_corners: bool, cubic: bool) -> Tensor:

@@ -600,9 +600,13 @@ def tile(Tensor input, *dims):
 
 def index_select(Tensor input, int dim, Tensor index):
     """The entries of `input` along `dim` at the positions in the 1-d `index`."""
-    cdef int at = entry_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
+    cdef int at = normal_dim("index_select", dim, cnp.PyArray_NDIM(input.a))
     if cnp.PyArray_NDIM(index.a) > 1:
         raise IndexError(f"[index_select] expected a 1-d index, got shape {shape_of(index)}")
+    if cnp.PyArray_NDIM(input.a) == 0:
+        if cnp.PyArray_SIZE(index.a) != 1:
+            raise RuntimeError(f"[index_select] index: expected one number for a 0-d tensor, got shape {shape_of(index)}")
+        return index_select(input.reshape(1), 0, index).reshape(())
     cdef Tensor ids = in_range("index_select", index, cnp.PyArray_DIMS(input.a)[at], dim, False)
     return take_dim(input, at, wrap(ids.a.reshape(-1)) if ids.a.ndim == 0 else ids, "IndexSelectBackward0")
 

@@ -137,3 +137,15 @@ def test_group_norm_layer():
     layer = nn.GroupNorm(2, 4)
     nn.init.normal_(layer.weight)
     np.testing.assert_array_equal(layer(x).detach(), F.group_norm(x, 2, layer.weight, layer.bias).detach())
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0), (0, 3, 4, 5)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_nothing(shape, training):
+    norm = nn.BatchNorm1d(3) if len(shape) < 4 else nn.BatchNorm2d(3)
+    norm.train(training)
+    x = fastdl.zeros(shape, requires_grad=True)
+    out = norm(x)
+    out.sum().backward()
+    assert out.shape == x.grad.shape == shape
+    assert norm.weight.grad.tolist() == norm.bias.grad.tolist() == norm.running_mean.tolist() == [0, 0, 0]

@@ -102,7 +102,7 @@ def pack_padded_sequence(
     Shape:
         input (T, B, ..) -> data (rows, ..)
     Raises:
-        RuntimeError: a length is outside [1, T], or lengths grow although enforce_sorted.
+        RuntimeError: an empty input, a length outside [1, T], or lengths that grow although enforce_sorted.
         IndexError, RuntimeError: input has fewer than 2 dimensions.
     """
     if input.dim() < 2:
@@ -110,6 +110,8 @@ def pack_padded_sequence(
         raise kind(f"[pack_padded_sequence] input: expected shape (T, B, ..), got {tuple(input.shape)}")
     steps, batch = (input.shape[1], input.shape[0]) if batch_first else input.shape[:2]
     size = checked_lengths(lengths, batch, steps)
+    if input.numel() == 0:
+        raise RuntimeError(f"[pack_padded_sequence] input: cannot pack an empty tensor, got shape {tuple(input.shape)}")
     if enforce_sorted and (np.diff(size) > 0).any():
         raise RuntimeError(
             "[pack_padded_sequence] lengths: expected them not to grow when enforce_sorted is True; "
