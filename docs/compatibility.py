@@ -38,6 +38,15 @@ DIFFERENCES = {
                   "takes out again.",
     "F.interpolate": "`antialias=True` raises NotImplementedError.",
     "bool tensors": "`-` with a bool, and `//`, `%`, `**` of two bools, are computed (PyTorch refuses them).",
+    "number % tensor": "Can be differentiated; PyTorch's `remainder` of a number cannot.",
+    "logical_and_, .. in place": "The gradient of what is overwritten is 0; PyTorch's goes through as if nothing had "
+                                 "been written.",
+    "argmax, argmin, isin": "Take bool tensors, too.",
+    "quantile": "Takes float16 and bfloat16, and q of another floating-point type; the result has the input's type.",
+    "median, kthvalue": "Of equal elements the index may be another one. Expanded tensors have the values of copies; "
+                        "PyTorch 2.13 gives others along an expanded dimension.",
+    "norm": "p = 0 has a gradient of zeros; PyTorch's leaves `grad` None.",
+    "repeat_interleave": "x.repeat_interleave() is that of torch.repeat_interleave(x); a str as index is a TypeError.",
     "hypot": "The gradient at (0, 0) is 0, not NaN.",
     "torch.vander": "Can be differentiated.",
     "copysign": "`other` gets no gradient where PyTorch's gets zeros.",

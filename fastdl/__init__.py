@@ -78,6 +78,8 @@ from .ops.composed import (
     trace,
     unique,
     unique_consecutive,
+    unsafe_chunk,
+    unsafe_split,
     var_mean,
     xlogy,
 )
@@ -252,6 +254,7 @@ from .ops.queries import (
     is_same_size,
     is_signed,
     numel,
+    real,
     typename,
 )
 from .ops.random import (

@@ -406,6 +406,8 @@ class Tensor:
     def rad2deg_(self, *args: Any, **kwargs: Any) -> Tensor: """`rad2deg` with the result written into the tensor itself."""
     def random_(self, low: Any = 0, high: Any = None, *, generator: Any = None, **names: Any) -> Tensor: """Fills the tensor with whole numbers: random_(low, high) in [low, high), random_(high) in [0, high), random_() in"""
     def ravel(self) -> Tensor: """All elements in one dimension."""
+    @property
+    def real(self) -> Any: """The tensor itself: there are no complex ones."""
     def reciprocal(self) -> Tensor: ...
     def reciprocal_(self) -> Tensor: ...
     def register_hook(self, hook: Any) -> Any: """Calls hook(grad) once per backward pass, when this tensor's gradient is known; what it returns replaces it."""
@@ -444,6 +446,7 @@ class Tensor:
     def scatter_reduce_(self, *args: Any, **kwargs: Any) -> Tensor: """`scatter_reduce`, in place."""
     def select(self, dim: Any, index: Any) -> Tensor: """The slice of `input` at `index` along `dim`, as a view."""
     def select_scatter(self, src: Any, dim: Any, index: Any) -> Tensor: """input with src in place of input.select(dim, index)."""
+    def set_(self, source: Any = None, storage_offset: Any = 0, size: Any = None, stride: Any = None) -> Tensor: """The tensor itself takes over the memory of `source`: as it is, or seen with another offset, size and stride."""
     def sgn(self) -> Tensor: ...
     def sgn_(self, *args: Any, **kwargs: Any) -> Tensor: """`sgn` with the result written into the tensor itself."""
     @property
@@ -516,6 +519,8 @@ class Tensor:
     def uniform_(self, low: Any = 0.0, high: Any = 1.0, *, generator: Any = None, **names: Any) -> Tensor: """Fills the tensor with numbers uniform in [low, high); PyTorch's names `from` and `to` do as well."""
     def unique(self, sorted: Any = True, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
     def unique_consecutive(self, return_inverse: Any = False, return_counts: Any = False, dim: Any = None) -> Any: """As unique, but only neighbours that are equal become one; nothing is sorted."""
+    def unsafe_chunk(self, chunks: Any, dim: Any = 0) -> tuple[Tensor, ...]: """chunk, but the pieces may be written to."""
+    def unsafe_split(self, split_size: Any, dim: Any = 0) -> tuple[Tensor, ...]: """split, but the pieces may be written to."""
     def unsqueeze(self, dim: _int) -> Tensor: """A view with a dimension of size 1 inserted at `dim`."""
     def unsqueeze_(self, *args: Any, **kwargs: Any) -> Tensor: """The tensor itself becomes its `unsqueeze`."""
     def var(self, dim: Any = None, unbiased: Any = None, keepdim: _bool = False, *, correction: Any = None, axis: Any = None, keepdims: _bool | None = None) -> Tensor: """Variance over all elements or over the dimensions `dim`: squared deviations by n - correction (1 unless said)."""

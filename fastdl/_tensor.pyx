@@ -212,6 +212,10 @@ def tensor_from(data, dtype=None):
     if dtype is not None:
         wanted = as_dtype(dtype).numpy
         if array.dtype != wanted:
+            if isinstance(data, (int, float, list, tuple)) and wanted.kind in "iu":
+                info = np.iinfo(wanted)
+                if array.size and not ((info.min or -info.max) <= array.min() and array.max() <= info.max):
+                    raise RuntimeError(f"value cannot be converted to type {wanted} without overflow")
             array = (array.astype(np.float32) if array.dtype.num != cnp.NPY_FLOAT32 and array.dtype.itemsize == 2 else array)
             array = array.astype(wanted)
     elif array.dtype.num not in DTYPE_OF:
@@ -641,6 +645,12 @@ cdef class Tensor:
     def __xor__(self, other): return operators.xor(self, other)
     def __rxor__(self, other): return operators.xor(other, self)
     def __neg__(self): return operators.neg(self)
+
+    def __pos__(self):
+        if cnp.PyArray_ISBOOL(self.a):
+            raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+        return self
+
     def __abs__(self): return operators.abs(self)
     def __invert__(self): return operators.invert(self)
     def __iadd__(self, other): return operators.iadd(self, other)

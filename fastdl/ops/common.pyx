@@ -104,12 +104,22 @@ cdef Tensor as_tensor(object x, Tensor like):
         return <Tensor> x
     if is_number(x):
         typenum = result_type_scalar(like, x)
-        number = np.array(x) if typenum == cnp.NPY_UINT8 else x  # negative numbers wrap
+        number = np.array(x) if category(typenum) == 1 else x  # what an integer type does not hold wraps
         return wrap(own_array(np.asarray(number, cnp.PyArray_DescrFromType(typenum))))
     if isinstance(x, ndarray):
         return wrap(own_array(x))
     raise TypeError(f"[operator] operands: expected a tensor or a number, got {type(x).__name__} beside a tensor of shape "
                     f"{shape_of(like)}")
+
+
+def storable(value, int typenum):
+    """A number as it is stored in a type: negative ones wrap in unsigned types. RuntimeError if it does not fit."""
+    if category(typenum) != 1 or not is_number(value):
+        return value
+    info = np.iinfo(cnp.PyArray_DescrFromType(typenum))
+    if not (info.min or -info.max) <= value <= info.max:
+        raise RuntimeError(f"value cannot be converted to type {info.dtype} without overflow: {value}")
+    return int(value) % (info.max + 1) if value < info.min else value
 
 
 cdef str first_place(object bad):

@@ -34,7 +34,7 @@ from .elementwise import (
 from .indexing import diagonal, gather, sort
 from .matmul import bmm, matmul, mv, outer, weighted
 from .reduce import mean, std, sum, var
-from .shape import cat, movedim, narrow, permute, reshape, squeeze, unsqueeze
+from .shape import cat, chunk, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
 
 _LN2 = math.log(2.0)
 
@@ -100,7 +100,14 @@ def rsub(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
-    """input + weight * (end - input), from the nearer end, so that a weight of 1 gives `end`."""
+    """input + weight * (end - input), from the nearer end, so that a weight of 1 gives `end`.
+
+    Raises: RuntimeError for tensors of two types; a 0-d weight may be of another.
+    """
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"[lerp] end: expected dtype {input.dtype}, got {end.dtype}")
+    if isinstance(weight, Tensor) and weight.ndim and weight.dtype is not input.dtype:
+        raise RuntimeError(f"[lerp] weight: expected dtype {input.dtype}, got {weight.dtype}")
     if isinstance(weight, Tensor):
         distance = end - input
         return where(weight.abs() < 0.5, input + weight * distance, end - distance * (1 - weight))
@@ -252,6 +259,18 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
     else:
         ends = [*(slice(None, i).indices(size)[1] for i in indices_or_sections), size]
     return tuple(narrow(input, at, a, max(b - a, 0)) for a, b in zip([0, *ends], ends))
+
+
+def unsafe_split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """split, but the pieces may be written to."""
+    at = _dim("unsafe_split", dim, tensor.ndim)
+    sizes = [piece.shape[at] for piece in split(tensor, split_size, at)]
+    return tuple(narrow(tensor, at, builtins.sum(sizes[:i]), n) for i, n in enumerate(sizes))
+
+
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """chunk, but the pieces may be written to."""
+    return unsafe_split(input, [piece.shape[dim] for piece in chunk(input, chunks, dim)], dim)
 
 
 def trace(input: Tensor) -> Tensor:
@@ -688,5 +707,6 @@ def _unique_result(values, inverse, counts, return_inverse: bool, return_counts:
 
 for _function in (addcmul, addcdiv, addmv, addr, addbmm, lerp, clamp_min, clamp_max, fill, frac, logaddexp, logaddexp2,
                   xlogy, nan_to_num, diff, select, unfold, as_strided, tensor_split, trace, diag_embed, cummax, cummin,
-                  kthvalue, median, nansum, quantile, argwhere, bincount, unique, unique_consecutive):
+                  kthvalue, median, nansum, quantile, argwhere, bincount, unique, unique_consecutive,
+                  unsafe_split, unsafe_chunk):
     register_method(_function.__name__, _function)

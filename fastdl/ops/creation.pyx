@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _types
 from .._tensor import tensor_from
+from .common import storable
 
 from .._tensor cimport Tensor, check_dims, empty, own_array, register_all, wrap
 
@@ -90,7 +91,7 @@ def full(size, fill_value, *, dtype=None, device=None, bint requires_grad=False)
     if not isinstance(size, (tuple, list)):
         raise TypeError(f"[full] size: expected a tuple of ints, got {size!r}")
     cdef ndarray a = new(tuple(size), type_number(type(fill_value) if dtype is None else dtype))
-    a.fill(fill_value)
+    a.fill(storable(fill_value, cnp.PyArray_TYPE(a)))
     return finish(a, device, requires_grad)
 
 
@@ -198,6 +199,9 @@ def meshgrid(*tensors, indexing="ij"):
     for t in tensors:
         if t.dim() > 1:
             raise RuntimeError(f"[meshgrid] expected 0-d or 1-d tensors, got shape {tuple(t.shape)}")
+        if t.dtype is not tensors[0].dtype:
+            raise RuntimeError(f"[meshgrid] expects all tensors to have the same dtype, got {tensors[0].dtype} and "
+                               f"{t.dtype}")
     shape = [t.numel() for t in tensors]
     outs = [t.reshape([-1 if i == j else 1 for j in range(n)]).expand(shape) for i, t in enumerate(tensors)]
     return tuple([o.transpose(0, 1) for o in outs]) if indexing == "xy" and n > 1 else tuple(outs)

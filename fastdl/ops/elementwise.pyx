@@ -7,6 +7,7 @@ from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
+from .common import storable
 from .derivatives import DERIVATIVES
 
 from .._kernels cimport *
@@ -138,7 +139,9 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
             return to_type(binary_scalar(op, to_type(x, cnp.NPY_FLOAT32), number, alpha), result)
         x = to_type(x, result)
         if not is_fast(result):
-            y = wrap(own_array(np.array(number, (<object> x.a).dtype)))
+            if op == FDL_POW or op == FDL_RPOW:
+                number = storable(number, result)
+            y = wrap(own_array(np.array(np.array(number), (<object> x.a).dtype)))  # an integer too large wraps
             if op in (FDL_RSUB, FDL_RDIV, FDL_RPOW):
                 return numpy_binary(UNREVERSED[op], y, x, alpha)
             return numpy_binary(op, x, y, alpha)
@@ -819,6 +822,8 @@ def clamp(Tensor input, min=None, max=None):
     if min is None and max is None:
         raise RuntimeError("[clamp] at least one of min and max must not be None")
     if not is_fast(cnp.PyArray_TYPE(input.a)) or isinstance(min, Tensor) or isinstance(max, Tensor):
+        if category(cnp.PyArray_TYPE(input.a)) == 1:
+            min, max = [storable(x, cnp.PyArray_TYPE(input.a)) if isinstance(x, int) else x for x in (min, max)]
         out = input if min is None else maximum(input, as_tensor(min, input))
         return out if max is None else minimum(out, as_tensor(max, input))
     return unary(FDL_CLAMP, input, float("-inf") if min is None else min, float("inf") if max is None else max)

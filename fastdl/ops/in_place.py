@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .._tensor import Tensor, register_method, reshape_inplace
 
@@ -83,5 +83,29 @@ def resize_(self: Tensor, *sizes, memory_format=None) -> Tensor:
     return self
 
 
+def set_(
+    self: Tensor,
+    source: Tensor | None = None,
+    storage_offset: int = 0,
+    size: Sequence[int] | None = None,
+    stride: Sequence[int] | None = None,
+) -> Tensor:
+    """The tensor itself takes over the memory of `source`: as it is, or seen with another offset, size and stride.
+
+    Without `source` it becomes empty. Raises: RuntimeError for another type or for places outside of the memory.
+    """
+    if self.requires_grad:
+        raise RuntimeError("a Variable that requires grad is being used in an in-place operation: set_")
+    source = self.new_empty(0) if source is None else source
+    if source.dtype is not self.dtype:
+        raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
+    if size is not None:
+        steps = tuple(math.prod(size[i + 1 :]) for i in range(len(size))) if stride is None else stride
+        source = source.as_strided(size, steps, storage_offset)
+    self.data = source.detach()
+    return self
+
+
 register_method("resize_", resize_)
 register_method("resize_as_", lambda self, other, memory_format=None: resize_(self, other.shape))
+register_method("set_", set_)

@@ -77,6 +77,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
     at = _dim("index_fill", dim, input.ndim)
     numbers = _check_range("index_fill", index, -x.shape[at], x.shape[at], dim)
     # each entry once: the gradient of a 0-d value counts what is written
+    value = value.to(x.dtype) if isinstance(value, Tensor) else value
     x[(*(slice(None),) * at, _own(np.unique(numbers % x.shape[at])))] = value
     return x.reshape(input.shape)
 
@@ -213,7 +214,7 @@ def _products(input: Tensor, grid: tuple[np.ndarray, ...], src: Tensor, include_
         factors = factors[_own(left)] * where(_own(paired), factors[_own(right)], 1)
         group = group[left]
     out, at = input.reshape(-1).clone(), _own(group)
-    out[at] = out[at] * factors if include_self else factors
+    out[at] = (out[at] * factors if include_self else factors).to(out.dtype)
     return out.reshape(input.shape)
 
 

@@ -10,6 +10,7 @@ from collections import namedtuple
 import numpy as np
 
 from .._tensor import view_by
+from .common import storable
 
 from .._kernels cimport Scratch, fdl_table, scratch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
@@ -473,6 +474,12 @@ cdef int put(ndarray a, object basic, object advanced, object value) except -1:
     return 0
 
 
+cdef bint fills(tuple advanced, Tensor value):
+    """Whether x[advanced] = value is masked_fill: one mask and one element, which becomes of x's type."""
+    cdef list arrays = [i for i in advanced if isinstance(i, ndarray)]
+    return len(arrays) == 1 and arrays[0].dtype.kind == "b" and cnp.PyArray_SIZE(value.a) == 1
+
+
 cdef int setitem(Tensor x, object index, object value) except -1:
     cdef tuple basic
     cdef object advanced
@@ -483,11 +490,16 @@ cdef int setitem(Tensor x, object index, object value) except -1:
     basic, advanced = parts_of(x, index)
     if isinstance(value, Tensor):
         v = value
+        if advanced is not None and cnp.PyArray_TYPE(v.a) != cnp.PyArray_TYPE(x.a) and not fills(advanced, v):
+            raise RuntimeError(f"[setitem] Index put requires the source and destination dtypes match, got {x.dtype} for "
+                               f"the destination and {v.dtype} for the source")
         value = v.a if v.a.size != 1 else v.a.reshape(())
         if v.storage is x.storage:
             value = value.copy()
     elif value is None or isinstance(value, str):
         raise TypeError(f"[setitem] expected a tensor, a number or an array, got {value!r}")
+    elif category(cnp.PyArray_TYPE(x.a)) == 1:
+        value = storable(value, cnp.PyArray_TYPE(x.a))
     try:
         put(x.a, basic, advanced, value)
     except IndexError as error:
@@ -534,7 +546,7 @@ cdef object filling(str op, Tensor input, Tensor mask, object value):
     if mask.a.dtype != bool:
         raise RuntimeError(f"[{op}] expected a bool mask, got {mask.dtype}")
     broadcast(op, input.a, mask.a, dims)
-    cdef Tensor filled = as_tensor(value, input)
+    cdef Tensor filled = as_tensor(storable(value, cnp.PyArray_TYPE(input.a)), input)
     if cnp.PyArray_NDIM(filled.a):
         raise RuntimeError(f"[{op}] value: expected a number or a 0-d tensor, got shape {shape_of(filled)}")
     return to_type(filled, cnp.PyArray_TYPE(input.a))

@@ -23,6 +23,11 @@ def is_complex(input: Tensor) -> bool:
     return False
 
 
+def real(input: Tensor) -> Tensor:
+    """The tensor itself: there are no complex ones."""
+    return input
+
+
 def is_signed(input: Tensor) -> bool:
     """Whether the type has negative numbers."""
     return input.dtype.is_signed
@@ -70,5 +75,6 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 for _function in (is_complex, is_signed, is_nonzero, is_same_size, get_device):
     register_method(_function.__name__, _function)
+register_method("real", property(real, doc="The tensor itself: there are no complex ones."))
 register_method("is_cpu", property(lambda self: True, doc="True: all tensors are in the CPU's memory."))
 register_method("__rdiv__", Tensor.__rtruediv__)

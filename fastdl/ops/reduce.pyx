@@ -648,7 +648,10 @@ def norm(Tensor input, p="fro", dim=None, keepdim=False, dtype=None):
     if p == 1:
         return reduced(FDL_SUM, x, mask, keepdim)
     if p in (float("inf"), float("-inf")):
-        require_elements("norm", x, mask)
+        try:
+            require_elements("norm", x, mask)
+        except IndexError as error:
+            raise RuntimeError(str(error)) from None
         return reduced(FDL_MAX if p > 0 else FDL_MIN, x, mask, keepdim)
     x = power_or_zero(x, p) if 0 < p < 1 else binary(FDL_POW, x, p, 1)
     x = reduced(FDL_SUM, x, mask, keepdim)

@@ -8,6 +8,7 @@ from numpy cimport ndarray, npy_intp
 import numpy as np
 
 from .. import _types
+from .common import storable
 
 from .._kernels cimport fdl_table
 from .._tensor cimport (PIECE, MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
@@ -741,9 +742,18 @@ def fill_(Tensor input, value):
     """Overwrites every element with `value`."""
     cdef Node node = None
     cdef tuple edges = None
-    begin_inplace(input)
     if isinstance(value, Tensor):
+        begin_inplace(input)
         return copy_(input, value)
+    value = storable(value, cnp.PyArray_TYPE(input.a))
+    if 0 in (<object> input.a).strides and not (grad_enabled() and wants(input)):
+        # what is one element several times is filled once
+        part = (<object> input.a)[tuple([slice(None) if s else slice(1) for s in (<object> input.a).strides])]
+        if not part.flags.writeable:
+            part.flags.writeable = True
+        part.fill(value)
+        return end_inplace(input, "fill_", None, None)
+    begin_inplace(input)
     fill_data(input, value)
     if grad_enabled() and wants(input):
         node, edges = FillBackward0.__new__(FillBackward0), (edge(input),)

@@ -422,7 +422,7 @@ def _placed(input: Tensor, src: Tensor, view: Any, index: Tensor | None = None) 
     if index is None:
         part.copy_(src)
     else:
-        out[index] = src
+        out[index] = src.to(out.dtype)
     return out
 
 

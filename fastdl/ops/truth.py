@@ -57,7 +57,12 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """|input - other| <= atol + rtol |other|, element by element."""
+    """|input - other| <= atol + rtol |other|, element by element.
+
+    Raises: RuntimeError for tensors of two types.
+    """
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"[isclose] other: expected the type of input, {input.dtype} did not match {other.dtype}")
     try:
         close = np.isclose(input._array, other._array, rtol, atol, equal_nan)
     except ValueError as error:
