@@ -420,6 +420,11 @@ class Call:
             return [x(a, b, c), x(a, c, d)] if name == "bmm" else [x(a, b, c), x(b, c, d), 2]
         if name == "linear":
             return [x(a, b), x(c, b), x(c)]
+        if name in ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"):
+            dims = int(name[-2])
+            weight = x(*((b, d) if "transpose" in name else (d, b)), *[2, 3][-dims:])
+            padding = 0 if "transpose" in name else self.rng.choice([0, 1, 1, "same", "valid"])
+            return [x(a, b, *[c + 1, 7][-dims:]), weight, None, self.pair(), padding]
         return None
 
     def fitting(self, module, x):

@@ -111,7 +111,7 @@ def test_nothing_is_left_for_the_cycle_collector(name: str):
 
 @pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
 def test_resident_memory_stays_flat_over_random_lengths():
-    steps, rows, longest = (10_000, 8, 60) if DEEP > 1 else (900, 3, 20)
+    steps, rows, longest = (10_000, 8, 60) if DEEP > 1 else (600, 3, 20)
     code = f"""
 import os, random
 import fastdl
@@ -124,7 +124,7 @@ random.seed(0)
 at = []
 for i in range({steps}):
     runs[i % len(runs)].step(i, random.randint(2, {longest}))
-    if i >= 500: at.append(resident())
+    if i >= {steps // 2}: at.append(resident())
 print(max(at) / at[0])
 """
     growth = float(run(code, timeout=590))

@@ -11,10 +11,10 @@ from tests.process import DEEP, SANITIZED
 
 @pytest.mark.skipif(SANITIZED, reason="limits of memory")
 def test_random_calls_end_in_a_result_or_an_exception():
-    result = watched(seed=7, first=0, count=6000 * DEEP)
+    result = watched(seed=7, first=0, count=4000 * DEEP)
     assert not result["failures"]
-    assert sum(result["outcomes"].values()) == 6000 * DEEP
-    assert result["outcomes"]["ok"] > 2500 * DEEP  # most calls are good ones
+    assert sum(result["outcomes"].values()) == 4000 * DEEP
+    assert result["outcomes"]["ok"] > 1700 * DEEP  # most calls are good ones
 
 
 @pytest.mark.parametrize("repeats", [2**62, [2**62], [2**61, 2**62, 1], 2**63 - 1])

@@ -205,6 +205,9 @@ cdef Tensor convolution(str op, int dims, Tensor input, Tensor weight, Tensor bi
             out[i] = size[i] + 2 * pads[i] - gaps[i] * (kernel[i] - 1)
     for i in range(2):
         out[i] = (out[i] - 1) // steps[i] + 1 if out[i] > 0 else 0
+    if size[0] < 1 or size[1] < 1:
+        raise RuntimeError(f"[{op}] Only zero batch or zero channel inputs are supported, but got input shape: "
+                           f"{shape_of(input)}")
     if out[0] < 1 or out[1] < 1:
         raise RuntimeError(f"[{op}] Kernel size can't be greater than actual input size: input {shape_of(input)} with "
                            f"padding {padding!r}, weight {shape_of(weight)} with dilation {dilation}")

@@ -195,6 +195,8 @@ def test_no_channels_and_no_images():
     w = fastdl.ones(3, 2, 3, 3, requires_grad=True)
     F.conv2d(fastdl.ones(0, 2, 5, 5), w).sum().backward()
     assert not w.grad.any()
+    with pytest.raises(RuntimeError, match="Only zero batch or zero channel inputs are supported"):
+        F.conv2d(fastdl.ones(1, 2, 0, 3), w, padding=3)
 
 
 def test_strides_with_padding_valid_and_beyond_the_input():
