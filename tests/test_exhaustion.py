@@ -90,6 +90,49 @@ print(json.dumps(found))
     assert all(0 < refused < limits for limits, refused in found.values()), found
 
 
+@pytest.mark.parametrize("name", NAMES if DEEP > 1 else ["gru"])
+def test_memory_error_at_every_object_of_a_step(name: str):
+    """Python's own allocations fail, one after another: no crash, and the step after each has the right bits."""
+    pytest.importorskip("_testcapi", reason="the interpreter came without its test modules")
+    code = f"""
+import copy, json
+import _testcapi
+import fastdl
+from tests import families
+families.ROWS = 3
+fastdl.set_num_threads(1)
+minibatch = families.batch(1, 5)
+families.batch = lambda *_: minibatch
+run, errors = families.Run("{name}"), {{}}
+run.step(0, 5)
+state = copy.deepcopy(run.state())
+run.step(1, 5)
+expected, n, passed = run.digest(), 0, 0
+while passed < 20:  # in a row: the step makes no more objects
+    run.restore(state)
+    _testcapi.set_nomemory(n, n + 1)
+    found = None
+    try:
+        run.step(1, 5)
+    except BaseException as error:
+        found = type(error).__name__
+    finally:
+        _testcapi.remove_mem_hooks()
+    errors[found] = errors.get(found, 0) + 1
+    run.restore(state)
+    run.step(1, 5)
+    assert run.digest() == expected, n
+    passed = 0 if found else passed + 1
+    n += {5 if DEEP > 1 else 17}
+print(json.dumps(errors))
+"""
+    errors = json.loads(run(code, timeout=590))
+    print(errors)
+    assert errors["MemoryError"] > 10
+    assert set(errors) <= {"MemoryError", "SystemError", "null"}  # NumPy's reductions set no exception
+    assert errors.get("SystemError", 0) <= errors["MemoryError"] / 20
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left_for_the_cycle_collector(name: str):
     run = families.Run(name)

@@ -1,6 +1,9 @@
 """Mistakes that users make, each with the text that they see: operator, sizes, place, value and what was expected."""
 
+import contextlib
 import copy
+import gc
+import sys
 import warnings
 
 import numpy as np
@@ -11,6 +14,7 @@ from fastdl import arange, nn, ones, optim, tensor, zeros
 from fastdl.nn import functional as F
 from fastdl.optim import lr_scheduler as schedule
 from fastdl.utils.data import DataLoader, Dataset, TensorDataset
+from tests.process import DEEP
 
 attention, attend, pack = nn.MultiheadAttention, F.scaled_dot_product_attention, nn.utils.rnn.pack_padded_sequence
 
@@ -627,6 +631,41 @@ def test_mistake(mistake, error, text):
     assert type(caught.value) is error
     assert caught.value.args[0] == text
     assert text.count("\n") < 20
+
+
+def kept():
+    """Memory of tensors, Python's blocks, and references to what is in use everywhere."""
+    gc.collect()
+    stats = fastdl.memory.stats()
+    shared = [None, True, fastdl.float32, fastdl.Tensor, *(np.dtype(name) for name in ("f4", "f8", "i8", "?"))]
+    return stats["live_bytes"], stats["live_blocks"], sys.getallocatedblocks(), [sys.getrefcount(x) for x in shared]
+
+
+@pytest.mark.skipif(not hasattr(sys, "getallocatedblocks"), reason="counts CPython's blocks")
+def test_mistakes_leave_nothing_behind():
+    rounds, found = 100 * min(DEEP, 3), []
+    gc.collect()
+    gc.freeze()  # what is there already takes no part in the many collections
+    for i, (mistake, error, _) in enumerate(MISTAKES):
+
+        def repeat(n, mistake=mistake, error=error):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for _ in range(n):
+                    with contextlib.suppress(error):
+                        mistake()
+
+        for _ in range(4):  # caches fill at first; what is lost is lost each time
+            before = kept()
+            repeat(rounds)
+            after = kept()
+            lost = [b - a for a, b in zip([before[2], *before[3]], [after[2], *after[3]])]
+            if before[:2] == after[:2] and max(map(abs, lost)) < rounds:
+                break
+        else:
+            found.append((i, before, after))
+    gc.unfreeze()
+    assert not found
 
 
 def test_a_missing_attribute_is_suggested():
