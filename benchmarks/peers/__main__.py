@@ -26,6 +26,7 @@ from . import limits, report
 from .rows import BY_KEY, ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "performance.md"  # a new one brings its figures to the READMEs
 PACKAGES = {"fastdl": ["fastdl"], "torch": ["torch"], "compile": ["torch"], "jax": ["jax"], "numpy": ["numpy"],
             "onnx": ["onnxruntime", "onnx", "torch"]}
 THREAD_VARIABLES = ("FASTDL_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -195,6 +196,9 @@ def main() -> None:
         picture = options.report.with_suffix(".png")
         write(options.report, report.markdown(data, picture.name))
         report.plot(data, picture)
+        if options.report.resolve() == PAGE:
+            for readme in ROOT.glob("README*.md"):
+                readme.write_text(report.with_figures(readme.read_text(), PAGE.read_text()))
 
 
 def write(path: Path, text: str) -> None:

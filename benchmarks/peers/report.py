@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,26 @@ def best_table(data: dict[str, Any]) -> list[str]:
         peaks = [f.get(engine, "bytes") for engine in ("fastdl", "torch")]
         lines.append(markdown_line([f.row.name, *best, *("" if b is None else f"{b / 1e6:.1f}" for b in peaks)]))
     return [*lines, ""]
+
+
+# rows of the table in both READMEs, in its order
+EXCERPT = ["linear regression, batch 10", "MLP 784-256-10, batch 256", "char GRU 256", "char LSTM 256",
+           "GRU encoder-decoder 32 x 2", "the same with Bahdanau attention", "Transformer 2 + 2, width 32, 4 heads",
+           "BERT 2 layers, width 128, 64 x 64", "cross-entropy 2048 x 30522", "1000 additions of 8 floats"]
+
+
+def with_figures(readme: str, page: str) -> str:
+    """A README with the figures of a page that `markdown` wrote, to two digits."""
+    by_name: dict[str, list[str]] = {}
+    for line in page.splitlines():
+        name, *row = [cell.strip() for cell in line.strip("| ").split("|")]
+        by_name.setdefault(name, row)  # the first table is that of most threads
+    head, table, tail = re.split(r"(?<=\n)(\| \| fastdl .*?\n)(?=\n)", readme, maxsplit=1, flags=re.S)
+    lines = table.splitlines()
+    for i, name in enumerate(EXCERPT, start=2):
+        ours, theirs, ratio = (number(float(by_name[name][column]), 1, digits=2) for column in (0, 1, 4))
+        lines[i] = markdown_line([lines[i].split("|")[1].strip(), ours, theirs, ratio])
+    return head + "\n".join(lines) + "\n" + tail
 
 
 def markdown_line(row: list[str]) -> str:
