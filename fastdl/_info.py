@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy
@@ -35,6 +37,23 @@ def isa_lines() -> list[str]:
     return lines
 
 
+def package_versions() -> str:
+    """The packages that fastdl uses, or would use if they were there."""
+    found = []
+    for name in ("safetensors", "tqdm", "matplotlib", "tokenizers", "torch"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
+def settings() -> str:
+    """Variables of the environment that change what fastdl does or how fast it is."""
+    names = sorted(name for name in os.environ if name.startswith(("FASTDL_", "OMP_", "OPENBLAS_", "MKL_")))
+    return ", ".join(f"{name}={os.environ[name]}" for name in names) or "none"
+
+
 def info() -> str:
     """All of it as text, one fact per line."""
     threads = _kernels.get_num_threads()
@@ -44,6 +63,8 @@ def info() -> str:
         ("fastdl", f"{fastdl.__version__}, {Path(fastdl.__file__).parent}"),
         ("Python", f"{platform.python_version()}, {sys.executable}"),
         ("NumPy", numpy.__version__),
+        ("packages", package_versions()),
+        ("environment", settings()),
         ("platform", platform.platform()),
         ("CPU", cpu_model()),
         ("compiler", _kernels.compiler()),

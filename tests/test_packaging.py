@@ -89,6 +89,12 @@ def test_import_loads_nothing_that_is_not_needed_at_once():
     assert loaded & heavy == set()
 
 
+def test_info_tells_packages_and_settings():
+    said = run("import sys; from fastdl.__main__ import main; sys.exit(main(['info']))", OMP_NUM_THREADS="1")
+    assert re.search(r"^packages +safetensors [\d.]+, tqdm [\d.]+", said, re.M)
+    assert re.search(r"^environment .*\bOMP_NUM_THREADS=1\b", said, re.M)
+
+
 def test_dir_offers_the_public_names():
     names = dir(fastdl)
     wanted = {"Tensor", "tensor", "nn", "optim", "manual_seed", "set_num_threads", "no_grad", "save", "load", "memory"}
