@@ -655,6 +655,9 @@ def bucketize(input: Tensor | float, boundaries: Tensor, *, out_int32: bool = Fa
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+_NONE = np.zeros(0, np.int64)
+
+
 def _no_slices(op: str, input: Tensor, dim: int | None) -> bool:
     """Whether there is nothing along `dim`; slices have to have elements."""
     if dim is not None and 0 in (*input.shape[:dim], *input.shape[dim % max(input.ndim, 1) + 1 :]):
@@ -673,7 +676,7 @@ def unique(
     """The different values (with `dim`: the different slices), sorted; and where each element went, and how many."""
     x = input._array
     if _no_slices("unique", input, dim):
-        return _unique_result(x, *np.zeros((2, 0)), return_inverse, return_counts)
+        return _unique_result(x, _NONE, _NONE, return_inverse, return_counts)
     found = np.unique(x, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
     shape = tuple(input.shape) if dim is None else (-1,)
@@ -686,7 +689,7 @@ def unique_consecutive(
     """As unique, but only neighbours that are equal become one; nothing is sorted."""
     x = input._array
     if _no_slices("unique_consecutive", input, dim):
-        return _unique_result(x, *np.zeros((2, 0)), return_inverse, return_counts)
+        return _unique_result(x, _NONE, _NONE, return_inverse, return_counts)
     rows = x.reshape(-1, 1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
     new = np.ones(len(rows), bool)
     new[1:] = (rows[1:] != rows[:-1]).any(1)
