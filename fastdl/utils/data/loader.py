@@ -12,7 +12,7 @@ from ..._tensor import Tensor, from_numpy
 from ..._types import float64
 from ...ops.creation import tensor
 from ...ops.random import Generator, default_generator, randint
-from ...ops.shape import stack
+from ...ops.shape import cat, stack
 from .dataset import Dataset, IterableDataset, rows_of
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
 
@@ -96,7 +96,7 @@ def fetcher(dataset: Any, collate_fn: Callable[[Any], Any], batched: bool) -> Ca
     if collate_fn is default_collate:
         rows = rows_of(dataset)
         if rows is not None and not any(t.requires_grad for t in rows[0]):
-            return lambda numbers: _gather(*rows, numbers)
+            return _gatherer(*rows)
     fetch = getattr(dataset, "__getitems__", None) or (lambda numbers: [dataset[i] for i in numbers])
 
     def collated(numbers: Any) -> Any:
@@ -116,15 +116,24 @@ def fetcher(dataset: Any, collate_fn: Callable[[Any], Any], batched: bool) -> Ca
 def _as_list(numbers: Any) -> Any:
     if isinstance(numbers, slice):
         return list(range(numbers.start, numbers.stop))
-    return numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
+    return numbers.tolist() if isinstance(numbers, (Tensor, np.ndarray)) else numbers
 
 
-def _gather(tensors: tuple[Tensor, ...], rows: np.ndarray | None, numbers: Any) -> list[Tensor]:
-    """A batch of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
-    if isinstance(numbers, slice) and rows is None:
-        return [t[numbers].clone() for t in tensors]
-    index = from_numpy(np.asarray(rows[numbers] if rows is not None else numbers, np.int64))
-    return [t[index] for t in tensors]
+def _gatherer(tensors: tuple[Tensor, ...], rows: np.ndarray | None) -> Callable[[Any], list[Tensor]]:
+    """Batches of a TensorDataset or of a subset of one: one gather per tensor instead of a stack of samples."""
+    known = None if rows is None else from_numpy(rows)
+
+    def gather(numbers: Any) -> list[Tensor]:
+        if type(numbers) is slice:
+            if known is None:
+                return [t[numbers].clone() for t in tensors]
+        elif type(numbers) is not Tensor:
+            numbers = from_numpy(np.asarray(numbers, np.int64))
+        if known is not None:
+            numbers = known[numbers]
+        return [t[numbers] for t in tensors]
+
+    return gather
 
 
 def stream_batches(
@@ -272,7 +281,9 @@ class DataLoader:
             workers = Workers(self)
         self._workers = workers if self.persistent_workers else None
         iterable = isinstance(self.dataset, IterableDataset)
-        return workers.batches(self._pass_seed(), itertools.repeat(None) if iterable else self._number_batches())
+        # arrays: tensors take longer through a pipe
+        numbers = (n.numpy() if isinstance(n, Tensor) else n for n in self._number_batches())
+        return workers.batches(self._pass_seed(), itertools.repeat(None) if iterable else numbers)
 
     def _pass_seed(self) -> int:
         """What a pass seeds its workers with: from the generator's state, and how often a pass began in that state.
@@ -284,7 +295,7 @@ class DataLoader:
         return int(randint(0, 1 << 62, (self._passes + 1,), generator=source.clone_state())[-1])
 
     def _number_batches(self) -> Iterator[Any]:
-        """The numbers of each batch: a slice, an array or, from a sampler of the user's, a list; or of each sample."""
+        """The numbers of each batch: a slice, a tensor or, from a sampler of the user's, a list; or of each sample."""
         sampler, batcher = self.sampler, self.batch_sampler
         if type(batcher) is BatchSampler and type(sampler) is SequentialSampler:
             n, size = len(sampler), batcher.batch_size
@@ -292,14 +303,14 @@ class DataLoader:
                 yield slice(start, min(start + size, n))
         elif type(batcher) is BatchSampler and type(sampler) is RandomSampler:
             size = batcher.batch_size
-            rest = np.empty(0, np.int64)
+            rest = None
             for block in sampler.blocks():
-                numbers = np.concatenate([rest, block]) if rest.size else block
-                whole = numbers.size - numbers.size % size
+                numbers = block if rest is None else cat([rest, block])
+                whole = len(numbers) - len(numbers) % size
                 for start in range(0, whole, size):
                     yield numbers[start : start + size]
-                rest = numbers[whole:]
-            if rest.size and not batcher.drop_last:
+                rest = numbers[whole:] if whole < len(numbers) else None
+            if rest is not None and not batcher.drop_last:
                 yield rest
         else:
             yield from sampler if batcher is None else batcher

@@ -63,7 +63,7 @@ class RandomSampler(Sampler[int]):
         """How many numbers one pass yields."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def blocks(self) -> Iterator[Tensor]:
         """The numbers of one pass, some at a time: `num_samples` may be more than anyone ever takes."""
         n, left = len(self.data_source), self.num_samples
         if left and not n:
@@ -74,7 +74,7 @@ class RandomSampler(Sampler[int]):
             else:
                 block = randperm(n, generator=self.generator)[:left]
             left -= len(block)
-            yield block.numpy()
+            yield block
 
     def __iter__(self) -> Iterator[int]:
         for block in self.blocks():
