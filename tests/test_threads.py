@@ -493,10 +493,30 @@ assert len(blocked) == 2 and all(mask >> 1 & 1 and mask >> 14 & 1 for mask in bl
     run(code, **ONE_BLAS_THREAD)
 
 
+def compiled(program: Path, name: str, cc: str = "cc", *flags: str) -> Path:
+    """tests/csrc/<name>.c with the pool and the allocator."""
+    sources = [ROOT / f"tests/csrc/{name}.c", *(ROOT / "csrc" / f"{part}.c" for part in ("parallel", "cpus", "alloc"))]
+    command = [cc, "-std=gnu11", "-O2", *flags, "-I", ROOT / "csrc", *sources, "-lpthread", "-o", program]
+    subprocess.run(command, check=True)
+    return program
+
+
 @pytest.mark.skipif(not shutil.which("cc") or not (ROOT / "csrc").exists(), reason="needs a C compiler and csrc")
 def test_the_pool_under_load_in_c(tmp_path: Path):
-    csrc, program = ROOT / "csrc", tmp_path / "pool_stress"
-    sources = [ROOT / "tests/csrc/pool_stress.c", csrc / "parallel.c", csrc / "cpus.c", csrc / "alloc.c"]
-    subprocess.run(["cc", "-std=gnu11", "-O2", "-I", csrc, *sources, "-lpthread", "-o", program], check=True)
+    program = compiled(tmp_path / "program", "pool_stress")
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+MACHINES = {"this one": ("cc", [], []), "aarch64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64"])}
+
+
+@pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="needs csrc")
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_mode_of_denormals_in_c(name: str, tmp_path: Path):
+    cc, flags, emulator = MACHINES[name]
+    if not all(map(shutil.which, [cc, *emulator])):
+        pytest.skip(f"needs {' and '.join([cc, *emulator])}")
+    program = compiled(tmp_path / "program", "denormals", cc, *flags)
+    result = subprocess.run([*emulator, program], capture_output=True, text=True, timeout=100)
+    assert result.returncode == 0 or (result.returncode == 77 and not emulator), result.stdout + result.stderr
