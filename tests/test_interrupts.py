@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fastdl.ops.interruptible import LONG, interruptible
 from tests.process import DEEP, SANITIZED, run
 
 pytestmark = pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="times")
@@ -79,6 +80,37 @@ def cross_entropy_of_linear():
     y = fastdl.randint(0, 30000, (8000,))
     return lambda: F.linear_cross_entropy(x, w, y)
 
+def loss_of_many_classes():
+    x, w = fastdl.randn(2000, 16), fastdl.randn(400000, 16, requires_grad=True)
+    y = fastdl.randint(0, 400000, (2000,))
+    F.linear_cross_entropy(x[:400], w, y[:400])  # pieces go across all of the memory: the first one would touch it
+    return lambda: F.linear_cross_entropy(x, w, y)
+
+def long_attention_backward():
+    q, k, v = (fastdl.randn(1, 1, 20000, 64, requires_grad=True) for _ in range(3))
+    return backward(F.scaled_dot_product_attention(q, k, v))
+
+def softmax_of_columns():
+    x = fastdl.randn(12000, 12000)
+    x.softmax(0)
+    return lambda: [x.softmax(0) for _ in range(5)]
+
+def far_elements():
+    x, i = fastdl.randn(1 << 26), fastdl.randint(0, 1 << 26, (1 << 26,))
+    return lambda: x[i]
+
+def sorted_values():
+    x = fastdl.randn(1 << 22)
+    return lambda: x.sort()
+
+def unique_values():
+    x = fastdl.randint(0, 1 << 30, (1 << 22,))
+    return lambda: x.unique()
+
+def matmul_of_integers():
+    x = fastdl.ones(1200, 1200, dtype=fastdl.int64)
+    return lambda: x @ x
+
 def additive_scores():
     q, k, w = fastdl.randn(32, 500, 128), fastdl.randn(32, 500, 128), fastdl.randn(128)
     return lambda: F.additive_attention_score(q, k, w)
@@ -110,7 +142,8 @@ def training():
 
 CALLS = [matmul, batched_matmul, few_rows, attention, attention_backward, conv, conv_backward, lstm,
          gru_without_gradients, lstm_backward, cross_entropy_of_linear, additive_scores, layers, optimizer,
-         element_wise, training]
+         element_wise, training, loss_of_many_classes, long_attention_backward, softmax_of_columns, far_elements,
+         sorted_values, unique_values, matmul_of_integers]
 
 def interrupted(call, after):
     '''Seconds from the signal to the exception by the clock, and of all threads; None if the call was done before.'''
@@ -159,7 +192,7 @@ print(json.dumps(found))
     return json.loads(run(code, timeout=400, FASTDL_NUM_THREADS=str(threads)))
 
 
-SHORT = ["matmul", "lstm", "attention", "training"]
+SHORT = ["matmul", "lstm", "attention", "training", "sorted_values"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -175,3 +208,13 @@ def test_ctrl_c_comes_through(threads: int):
         if not late:
             return
     raise AssertionError(f"{late} took longer than {LATENCY} s of each thread or {PATIENCE} s: {found}")
+
+
+def test_what_runs_apart_gives_its_results_and_errors():
+    def fail():
+        raise ZeroDivisionError("told so")
+
+    for elements in (1, LONG):
+        assert interruptible(elements, sorted, [3, 1], reverse=True) == [3, 1]
+        with pytest.raises(ZeroDivisionError, match="told so"):
+            interruptible(elements, fail)

@@ -32,6 +32,7 @@ from .elementwise import (
     where,
 )
 from .indexing import diagonal, gather, sort
+from .interruptible import interruptible
 from .matmul import bmm, matmul, mv, outer, weighted
 from .reduce import mean, std, sum, var
 from .shape import cat, chunk, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
@@ -498,7 +499,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise IndexError(f"[median] dim: expected one with elements, got dim {dim} of shape {input.shape}")
     a = x._array
     half = (a.shape[at] - 1) // 2
-    middle = np.moveaxis(np.moveaxis(np.argpartition(a, half, at), at, 0)[half : half + 1], 0, at)
+    parted = interruptible(a.size, np.argpartition, a, half, at)
+    middle = np.moveaxis(np.moveaxis(parted, at, 0)[half : half + 1], 0, at)
     if a.dtype.kind == "f":
         nans = np.isnan(a)
         middle = np.where(nans.any(at, keepdims=True), nans.argmax(at, keepdims=True), middle)
@@ -677,7 +679,7 @@ def unique(
     x = input._array
     if _no_slices("unique", input, dim):
         return _unique_result(x, _NONE, _NONE, return_inverse, return_counts)
-    found = np.unique(x, return_inverse=True, return_counts=True, axis=dim)
+    found = interruptible(x.size, np.unique, x, return_inverse=True, return_counts=True, axis=dim)
     values, inverse, counts = found
     shape = tuple(input.shape) if dim is None else (-1,)
     return _unique_result(values, inverse.reshape(shape), counts, return_inverse, return_counts)

@@ -12,12 +12,13 @@ import numpy as np
 from .._tensor import view_by
 from .common import storable
 
-from .._kernels cimport Scratch, fdl_table, scratch
+from .._kernels cimport Scratch, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
                         end_inplace, grad_enabled, is_fast, is_sole_owner, kernels, operators, own_array, piece_grad,
                         register_all, view_of, wants, wrap)
 from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
                       to_type)
+from .interruptible import interruptible
 
 cnp.import_array()
 
@@ -110,8 +111,10 @@ cdef Tensor taken(Tensor x, Tensor index, int64_t v, tuple shape, str title, obj
         elif n * d < GIL_ELEMS:
             K.embedding_fwd(py, px, pi, n, v, d)
         else:
+            watch(1000.0 * n + 32.0 * n * d)  # a row is far from the one before
             with nogil:
                 K.embedding_fwd(py, px, pi, n, v, d)
+            unwatch()
     if grad_enabled() and wants(x):
         node = TakeBackward.__new__(TakeBackward)
         node.save(0, index)
@@ -603,8 +606,11 @@ cdef int gather_data(const fdl_table *K, void *values, ndarray x, ndarray index,
     for d in range(ndim - 1, -1, -1):
         strides[d] = step
         step *= cnp.PyArray_DIMS(x)[d]
+    if not add:
+        watch(1000.0 * cnp.PyArray_SIZE(index))
     with nogil:
         K.gather(values, px, pi, sizes, strides, ndim, at, add)
+    unwatch()
     return 0
 
 
@@ -659,10 +665,9 @@ cdef ndarray order_of(ndarray a, int dim, bint descending):
     """Indices that sort along dim; equal elements keep their order."""
     if a.ndim == 0:
         return np.zeros((), np.int64)
-    if descending:  # a stable falling order: the reversed array's rising one, read backwards
-        n = (<object> a).shape[dim]
-        return n - 1 - np.flip(np.argsort(np.flip(a, dim), axis=dim, kind="stable"), dim)
-    return np.argsort(a, axis=dim, kind="stable")
+    x = np.flip(a, dim) if descending else a  # a stable falling order: the reversed array's rising one, read backwards
+    order = interruptible(cnp.PyArray_SIZE(a), np.argsort, x, axis=dim, kind="stable")
+    return (<object> a).shape[dim] - 1 - np.flip(order, dim) if descending else order
 
 
 def sort(Tensor input, int dim=-1, bint descending=False, bint stable=False):

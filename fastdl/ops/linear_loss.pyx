@@ -135,10 +135,12 @@ cdef int run(Problem p, void *loss, Tensor dx, Tensor dw, Tensor db, double grad
         args = product(logits.data, rows_x, False, w, True, rows, p.v, p.d, False)
         args.bias = NULL if p.b is None else cnp.PyArray_DATA(p.b.a)
         multiply(K, &args)
+        watch(32.0 * rows * p.v)
         with nogil:
             K.cross_entropy(<char *> loss + first * item, logits.data if grads else NULL, logits.data, classes + first,
                             class_weight, -1, p.label_smoothing, FDL_REDUCTION_NONE, grad_scale, rows, p.v, 1,
                             loss_work.data)
+        unwatch()
         if row_scale != NULL:
             for i in range(rows):
                 memcpy(<char *> factors.data + i * item, <const char *> row_scale + positions[first + i] * item, item)

@@ -15,6 +15,7 @@ from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_lik
                         operators, own_array, register_all, wants, wrap)
 from .common cimport MAX_DIMS, category, expand_to, same_shape, shape_of, sum_to, to_type
 from .elementwise cimport unary
+from .interruptible import interruptible
 
 from .common import expand
 
@@ -258,7 +259,9 @@ cdef Tensor matmul_(Tensor a, Tensor b):
                                           (cnp.PyArray_SIZE(a.a) == 0 or cnp.PyArray_SIZE(b.a) == 0)):
         return to_type(matmul_(to_type(a, cnp.NPY_FLOAT32), to_type(b, cnp.NPY_FLOAT32)), cnp.PyArray_TYPE(a.a))
     if not is_fast(cnp.PyArray_TYPE(a.a)):
-        return wrap(own_array(np.matmul(a.a, b.a)))
+        # 64 products take about as long as one element to sort
+        size = cnp.PyArray_SIZE(a.a) * (cnp.PyArray_DIMS(b.a)[nb - 1] if nb > 1 else 1) // 64
+        return wrap(own_array(interruptible(size, np.matmul, a.a, b.a)))
     if na == 2 and nb == 2:
         return stacked(a, b, "MmBackward0")
     sa, sb = shape_of(a), shape_of(b)

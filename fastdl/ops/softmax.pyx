@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 
 from .. import _types
 
-from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table
+from .._kernels cimport FDL_EXP, FDL_MUL, FDL_SUB, fdl_table, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty_like, grad_enabled, is_fast, is_half, kernels,
                         register_all, wants)
 from .common cimport GIL_ELEMS, normal_dim, to_type
@@ -38,11 +38,13 @@ cdef Tensor run(Tensor x, Tensor y, int dim, bint is_log):
         else:
             K.softmax_bwd(to, px, py, outer, v, inner, is_log)
     else:
+        watch(32.0 * outer * v * inner)
         with nogil:
             if py is NULL:
                 K.softmax_fwd(to, px, outer, v, inner, is_log)
             else:
                 K.softmax_bwd(to, px, py, outer, v, inner, is_log)
+        unwatch()
     return out
 
 
