@@ -469,7 +469,18 @@ def _read_zip(file: IO[bytes], size: int) -> Any:
 # Before PyTorch 1.6 -----------------------------------------------------------------------------------------------
 
 
-def _read_legacy(file: IO[bytes], size: int) -> Any:
+class _Bounded:
+    """A file that is never asked for more bytes than it has: the answer would be allocated before."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self.file, self.size, self.readline, self.tell = file, size, file.readline, file.tell
+
+    def read(self, n: int) -> bytes:
+        return self.file.read(max(min(n, self.size - self.file.tell()), 0))
+
+
+def _read_legacy(source: IO[bytes], size: int) -> Any:
+    file: Any = _Bounded(source, size)
     storages: dict[str, _Storage] = {}
     total = 0
 

@@ -152,8 +152,8 @@ def interrupted(call, after):
         sent.extend([time.monotonic(), time.process_time()])
         os.kill(os.getpid(), signal.SIGINT)
     timer = threading.Timer(after, press)
-    timer.start()
     try:
+        timer.start()
         call()
         timer.cancel()
         timer.join()
