@@ -240,7 +240,7 @@ def test_killed_process_leaves_the_old_or_the_new_file(tmp_path):
             print(n, flush=True)
     """
     rng = random.Random(0)
-    for _ in range(4):
+    for _ in range(2):
         with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             time.sleep(rng.uniform(0, 0.02))
