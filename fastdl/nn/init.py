@@ -243,6 +243,6 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     zeros = math.ceil(sparsity * rows)
     with no_grad():
         tensor.normal_(0, std, generator=generator)
-        for column in range(columns):
+        for column in range(columns if zeros else 0):
             tensor[randperm(rows, generator=generator)[:zeros], column] = 0
     return tensor
