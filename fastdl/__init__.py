@@ -395,7 +395,7 @@ if TYPE_CHECKING:
 
 # Loaded at first use, so that `import fastdl` stays quick.
 _MODULES = ("amp", "backends", "cuda", "datasets", "distributed", "distributions", "jit", "metrics", "models", "nn",
-            "optim", "serialization", "text", "utils", "vis")
+            "onnx", "optim", "serialization", "text", "utils", "vis")
 _METHODS = ("adjoint", "masked_fill", "split_with_sizes")  # functions, too; and so are the in-place methods
 _FUNCTIONS = {
     "as_torch": "_as_torch",
@@ -408,7 +408,7 @@ _FUNCTIONS = {
          "use_deterministic_algorithms", "version"), "backends"
     ),
     **dict.fromkeys(
-        ("adaptive_avg_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",
+        ("adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",
          "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
          "conv_transpose2d", "cosine_embedding_loss", "ctc_loss", "dropout", "embedding", "embedding_bag",
          "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm",

@@ -122,7 +122,7 @@ def torch():
     assert fastdl.__version__ == importlib.import_module("fastdl._version").__version__
 
 
-def test_what_is_for_gpus_and_many_processes_is_there_and_off(torch):
+def test_what_scripts_import_for_other_machines_is_there_and_off(torch):
     from torch.cuda.amp import GradScaler, autocast
     from torch.distributed import destroy_process_group, get_rank, init_process_group
     from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -134,6 +134,8 @@ def test_what_is_for_gpus_and_many_processes_is_there_and_off(torch):
         init_process_group(backend="gloo")
     with pytest.raises(RuntimeError, match="use the module itself"):
         DistributedDataParallel(nn.Linear(1, 1), device_ids=[0])
+    with pytest.raises(NotImplementedError, match="safetensors"):
+        importlib.import_module("torch.onnx").export(nn.Linear(1, 1), torch.ones(1, 1), "model.onnx")
     for call in (get_rank, destroy_process_group):
         with pytest.raises(ValueError, match="has not been initialized"):
             call()

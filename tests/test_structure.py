@@ -24,7 +24,8 @@ LAYERS = [
     ["ops"],
     [""],  # fastdl itself: names of the layers below, tensors as PyTorch spells them
     ["nn.functional", "nn.init", "nn.parameter", "nn.utils", "serialization", "_pt", "utils", "datasets", "_info",
-     "metrics", "vis", "random", "cuda", "distributed", "backends", "jit", "amp", "distributions", "_as_torch", "_run"],
+     "metrics", "vis", "random", "cuda", "distributed", "onnx", "backends", "jit", "amp", "distributions", "_as_torch",
+     "_run"],
     ["nn", "optim", "text"],
     ["models", "_summary", "__main__"],
 ]
