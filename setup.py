@@ -43,7 +43,7 @@ C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-c
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0",
            *NO_UNWIND]
 # Modules that are called once in a while are compiled for size: a fifth smaller, a call 5 to 25 % slower.
-SMALL = ("_cyutility", "additive_attention", "chain", "conv", "creation", "embedding", "fused",
+SMALL = ("_cyutility", "additive_attention", "attention", "chain", "conv", "creation", "embedding", "fused",
          "linear_loss", "loss", "optim", "pool", "random", "window")
 UNALIGNED = [f"-fno-align-{what}" for what in ("functions", "jumps", "labels", "loops")]  # 3 % of the wheel
 CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0", *UNALIGNED,
