@@ -11,7 +11,7 @@ from numpy cimport ndarray, npy_intp
 
 import numpy as np
 
-from ._types import BY_NUM, CPU, Size, as_dtype, get_default_dtype
+from ._types import BY_NUM, CPU, Size, as_dtype, check_stored, get_default_dtype
 
 from ._kernels cimport FDL_SUM, F32, F64, Scratch, Storage, empty_array, fdl_table, scratch, storage_of
 
@@ -213,9 +213,8 @@ def tensor_from(data, dtype=None):
         wanted = as_dtype(dtype).numpy
         if array.dtype != wanted:
             if isinstance(data, (int, float, list, tuple)) and wanted.kind in "iu":
-                info = np.iinfo(wanted)
-                if array.size and not ((info.min or -info.max) <= array.min() and array.max() <= info.max):
-                    raise RuntimeError(f"value cannot be converted to type {wanted} without overflow")
+                if array.size:
+                    check_stored(wanted, array.min(), array.max())
             array = (array.astype(np.float32) if array.dtype.num != cnp.NPY_FLOAT32 and array.dtype.itemsize == 2 else array)
             array = array.astype(wanted)
     elif array.dtype.num not in DTYPE_OF:

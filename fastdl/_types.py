@@ -67,6 +67,20 @@ def as_dtype(t: object) -> dtype:
     return found
 
 
+def check_stored(kind: np.dtype, low: float, high: float) -> np.iinfo:
+    """The limits of an integer type that is to store numbers from `low` to `high`; in unsigned ones negatives wrap.
+
+    Raises:
+        RuntimeError: it cannot store them.
+    """
+    info = np.iinfo(kind)
+    least = info.min or -info.max
+    if not least <= low <= high <= info.max:
+        raise RuntimeError(f"value cannot be converted to type {info.dtype} without overflow: "
+                           f"{low if not least <= low <= info.max else high}")
+    return info
+
+
 _default = float32
 
 

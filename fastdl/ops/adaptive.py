@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -20,7 +21,7 @@ def _windows(old: tuple[int, ...], new: tuple[int, ...]) -> np.ndarray:
         cells = [list(columns) for columns in spans[0]]
     else:
         cells = [[y * old[1] + x for y in rows for x in columns] for rows in spans[0] for columns in spans[1]]
-    longest = len(sorted(cells, key=len)[-1])
+    longest = builtins.max(map(len, cells))
     return np.array([cell + cell[:1] * (longest - len(cell)) for cell in cells], np.int64)
 
 

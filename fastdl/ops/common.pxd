@@ -26,5 +26,6 @@ cdef Tensor expand_to(Tensor x, tuple shape)                    # recorded view
 cdef Tensor sum_to(Tensor g, tuple shape)                       # recorded; shape None: g itself
 cdef tuple shape_of(Tensor x)
 cdef Tensor new_empty_of(tuple shape, int typenum)               # C-contiguous
+cdef Tensor new_zeros_of(tuple shape, int typenum)               # the same
 cdef int normal_dim(str op, int dim, int ndim) except -1        # IndexError outside [-ndim, ndim)
 cdef int proper_dim(str op, int dim, int ndim) except -1        # the same, and RuntimeError for a 0-d tensor

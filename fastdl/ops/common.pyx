@@ -116,9 +116,7 @@ def storable(value, int typenum):
     """A number as it is stored in a type: negative ones wrap in unsigned types. RuntimeError if it does not fit."""
     if category(typenum) != 1 or not is_number(value):
         return value
-    info = np.iinfo(cnp.PyArray_DescrFromType(typenum))
-    if not (info.min or -info.max) <= value <= info.max:
-        raise RuntimeError(f"value cannot be converted to type {info.dtype} without overflow: {value}")
+    info = _types.check_stored(cnp.PyArray_DescrFromType(typenum), value, value)
     return int(value) % (info.max + 1) if value < info.min else value
 
 
@@ -141,6 +139,12 @@ cdef Tensor new_empty_of(tuple shape, int typenum):
     for i in range(len(shape)):
         dims[i] = shape[i]
     return empty(len(shape), dims, typenum)
+
+
+cdef Tensor new_zeros_of(tuple shape, int typenum):
+    cdef Tensor out = new_empty_of(shape, typenum)
+    cnp.PyArray_FILLWBYTE(out.a, 0)
+    return out
 
 
 cdef void extent(ndarray a, int64_t *first, int64_t *end) noexcept:

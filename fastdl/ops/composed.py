@@ -6,6 +6,7 @@ Orders, counts and positions come from NumPy; values are then taken by recorded 
 from __future__ import annotations
 
 import builtins
+import itertools
 import math
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -266,7 +267,7 @@ def unsafe_split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) 
     """split, but the pieces may be written to."""
     at = _dim("unsafe_split", dim, tensor.ndim)
     sizes = [piece.shape[at] for piece in split(tensor, split_size, at)]
-    return tuple(narrow(tensor, at, builtins.sum(sizes[:i]), n) for i, n in enumerate(sizes))
+    return tensor_split(tensor, list(itertools.accumulate(sizes[:-1])), at)
 
 
 def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:

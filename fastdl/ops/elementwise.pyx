@@ -14,7 +14,7 @@ from .._kernels cimport *
 from .._tensor cimport (Node, Tensor, alias, attach, begin_inplace, cast, cast_copy, contiguous, edge, empty,
                         empty_like, end_inplace, grad_enabled, is_fast, is_half, kernels, operators, own_array, register,
                         register_all, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, new_empty_of,
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, default_float, is_number, new_zeros_of,
                       result_type, result_type_scalar, overlaps, same_shape, shape_of, strides_for, sum_to, to_float, to_type)
 
 cnp.import_array()
@@ -894,19 +894,13 @@ cdef class RoundedBackward(BinaryBackward):
         if self.op == "floor_divide":
             raise RuntimeError("derivative for aten::floor_divide is not implemented")
         if self.op == "div":
-            return (zeros(self.shape_x, cnp.PyArray_TYPE(g.a)) if self.need_x else None,
-                    zeros(self.shape_y, cnp.PyArray_TYPE(g.a)) if self.need_y else None)
+            return (new_zeros_of(self.shape_x, cnp.PyArray_TYPE(g.a)) if self.need_x else None,
+                    new_zeros_of(self.shape_y, cnp.PyArray_TYPE(g.a)) if self.need_y else None)
         if self.need_x:
             dx = sum_to(g, self.shape_x)
         if self.need_y:
             dy = sum_to(binary(FDL_MUL, g, -div(self.saved(0), self.saved(1), rounding_mode=self.rounding), 1), self.shape_y)
         return dx, dy
-
-
-cdef Tensor zeros(tuple shape, int typenum):
-    cdef Tensor out = new_empty_of(shape, typenum)
-    out.a.fill(0)
-    return out
 
 
 def floor_divide(input, other):

@@ -18,7 +18,7 @@ from .composed import _dim, _own
 from .creation import full, ones, zeros
 from .elementwise import eq, logical_and, maximum, minimum, where
 from .embedding import embedding
-from .indexing import add_items_, entries_of, gather, index_add_, scatter_add_
+from .indexing import add_items_, entries_of, gather, in_range, index_add_, scatter_add_
 
 
 def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -43,19 +43,6 @@ def _on_copy(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return function
 
 
-def _check_range(
-    op: str, index: Tensor, low: int, high: int, dim: int, error: type[Exception] = IndexError
-) -> np.ndarray:
-    numbers = index.numpy()
-    if numbers.dtype.kind not in "iu":
-        raise error(f"[{op}] index: expected integers, got {index.dtype}")
-    wrong = (numbers < low) | (numbers >= high)
-    if wrong.any():
-        at = np.argwhere(wrong)[0].tolist()
-        raise error(f"[{op}] index{at or ''} = {numbers[tuple(at)]} is outside [{low}, {high}) of dimension {dim}")
-    return numbers
-
-
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy in which source's entries along `dim` stand in the places that `index` names."""
     x = input.clone() if input.ndim else input.clone().reshape(1)
@@ -75,10 +62,10 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
         raise IndexError(f"[index_fill] expected a 1-d index, got shape {tuple(index.shape)}")
     x = input.clone() if input.ndim else input.clone().reshape(1)
     at = _dim("index_fill", dim, input.ndim)
-    numbers = _check_range("index_fill", index, -x.shape[at], x.shape[at], dim)
+    numbers = in_range("index_fill", index, x.shape[at], dim, True)
     # each entry once: the gradient of a 0-d value counts what is written
     value = value.to(x.dtype) if isinstance(value, Tensor) else value
-    x[(*(slice(None),) * at, _own(np.unique(numbers % x.shape[at])))] = value
+    x[(*(slice(None),) * at, _own(np.unique(numbers._array)))] = value
     return x.reshape(input.shape)
 
 
@@ -119,10 +106,10 @@ def _grid(op: str, x: Tensor, dim: int, index: Tensor) -> tuple[np.ndarray, ...]
         raise RuntimeError(f"[{op}] index must have the input's {len(shape)} dimensions, got shape {sizes}")
     if any(s > n for d, (s, n) in enumerate(zip(sizes, shape)) if d != at):
         raise RuntimeError(f"[{op}] index: expected sizes of at most {shape} but in dimension {dim}, got {sizes}")
-    numbers = _check_range(op, index, 0, shape[at] if shape else 1, dim, RuntimeError)
+    numbers = in_range(op, index, shape[at] if shape else 1, dim, False, RuntimeError)
     grid: list[np.ndarray] = list(np.ogrid[tuple(slice(n) for n in sizes)]) if sizes else []
     if sizes:
-        grid[at] = numbers
+        grid[at] = numbers._array
     return tuple(grid)
 
 
@@ -255,13 +242,13 @@ def _extremes(
 
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements of the flattened input; negative numbers count from the end. Shape: that of `index`."""
-    _check_range("take", index, -input.numel(), input.numel(), 0)
+    index = in_range("take", index, input.numel(), 0, True)
     return input.reshape(-1)[index.reshape(-1)].reshape(index.shape)
 
 
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with the elements of `source` written, or added, to the elements of the flattened input."""
-    _check_range("put", index, -input.numel(), input.numel(), 0)
+    index = in_range("put", index, input.numel(), 0, True)
     if source.numel() != index.numel():
         raise IndexError(f"[put] source: expected {index.numel()} elements as the index has, got {source.numel()}")
     flat = input.reshape(-1).clone()

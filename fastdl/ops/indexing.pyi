@@ -14,6 +14,7 @@ def diag(input: Tensor, diagonal: _int = 0) -> Tensor: """A matrix with this dia
 def diagonal(input: Tensor, offset: _int = 0, dim1: _int = 0, dim2: _int = 1) -> Tensor: """A view of the diagonal, as the last dimension."""
 def entries_of(*args: Any, **kwargs: Any) -> Any: ...
 def gather(input: Tensor, dim: _int, index: Tensor) -> Tensor: """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on. Shape: that of `index`."""
+def in_range(*args: Any, **kwargs: Any) -> Any: ...
 def index_add_(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor: """Adds alpha times source's entries along `dim` to those with the numbers in `index`, one after another."""
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor: """A copy with `value` wherever the bool `mask` (broadcast) holds."""
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor: """Writes `value` wherever the bool `mask` (broadcast) holds."""

@@ -16,8 +16,8 @@ from .._kernels cimport Scratch, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (F32, F64, Node, Tensor, attach, begin_inplace, cast_copy, contiguous, copy_into, edge,
                         end_inplace, grad_enabled, is_fast, is_sole_owner, kernels, operators, own_array, piece_grad,
                         register_all, view_of, wants, wrap)
-from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, expand_to, new_empty_of, normal_dim, shape_of, sum_to,
-                      to_type)
+from .common cimport (GIL_ELEMS, MAX_DIMS, as_tensor, broadcast, category, expand_to, new_empty_of, new_zeros_of,
+                      normal_dim, shape_of, sum_to, to_type)
 from .interruptible import interruptible
 
 cnp.import_array()
@@ -33,7 +33,7 @@ topk_result = namedtuple("topk", ["values", "indices"])
 # gradient. What is added to one element is added in the order of the numbers, whatever the number of threads.
 # gather and scatter_add are the same with one number for each element: their V is -1 - dim.
 
-cdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative, object error=IndexError):
+cpdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative, object error=IndexError):
     cdef ndarray a = index.a
     cdef int64_t i, count = cnp.PyArray_SIZE(a), value, signs = 0
     cdef const int64_t *p
@@ -373,8 +373,7 @@ cdef class SliceBackward0(Node):
     cdef object apply(self, Tensor g):
         if not grad_enabled():
             return piece_grad(g, self.index, self.shape)
-        cdef Tensor dx = new_empty_of(self.shape, cnp.PyArray_TYPE(g.a))
-        cnp.PyArray_FILLWBYTE(dx.a, 0)
+        cdef Tensor dx = new_zeros_of(self.shape, cnp.PyArray_TYPE(g.a))
         setitem(dx, self.index, g)
         return dx
 

@@ -14,8 +14,8 @@ from .._kernels cimport fdl_table
 from .._tensor cimport (PIECE, MultiNode, Node, Tensor, attach, attach_outputs, begin_inplace, cast, cast_copy, contiguous,
                         check_dims, copy_into, edge, empty, empty_like, end_inplace, grad_enabled, is_fast, kernels,
                         own_array, piece_grad, register, register_all, view_of, wants, wrap)
-from .common cimport (MAX_DIMS, as_tensor, expand_to, new_empty_of, normal_dim, promote, proper_dim, shape_of, strided, sum_to,
-                      to_type)
+from .common cimport (MAX_DIMS, as_tensor, expand_to, new_empty_of, new_zeros_of, normal_dim, promote, proper_dim,
+                      shape_of, strided, sum_to, to_type)
 from .indexing cimport in_range, take_dim
 
 cnp.import_array()
@@ -695,7 +695,7 @@ cdef class CopyBackwards(Node):
     cdef int typenum
 
     cdef object apply(self, Tensor g):
-        return (None if self.edges[0] is None else zeros_of(g),
+        return (None if self.edges[0] is None else new_zeros_of(shape_of(g), cnp.PyArray_TYPE(g.a)),
                 None if self.edges[1] is None else to_type(sum_to(g, self.shape), self.typenum))
 
 
@@ -720,7 +720,7 @@ def copy_(Tensor input, source, bint non_blocking=False):
 @cython.final
 cdef class FillBackward0(Node):
     cdef object apply(self, Tensor g):
-        return zeros_of(g)
+        return new_zeros_of(shape_of(g), cnp.PyArray_TYPE(g.a))
 
 
 cdef int fill_data(Tensor x, object value) except -1:
@@ -730,12 +730,6 @@ cdef int fill_data(Tensor x, object value) except -1:
     else:
         x.a.fill(value)
     return 0
-
-
-cdef Tensor zeros_of(Tensor g):
-    cdef Tensor out = empty_like(g, cnp.PyArray_TYPE(g.a))
-    fill_data(out, 0)
-    return out
 
 
 def fill_(Tensor input, value):
