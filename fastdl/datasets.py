@@ -188,7 +188,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     need = head + math.prod(shape) * np.dtype(kind).itemsize
     if len(data) != need:
         raise ValueError(f"{path}: expected {need:,} bytes for the shape {shape}, got {len(data):,}")
-    values = np.frombuffer(data, kind, offset=head).reshape(shape)
+    try:
+        values = np.frombuffer(data, kind, offset=head).reshape(shape)
+    except ValueError as error:  # sizes with a zero among them can be beyond what an array may have
+        raise ValueError(f"{path}: the shape {shape}: {error}") from None
     return values.astype(values.dtype.newbyteorder("="))
 
 

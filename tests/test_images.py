@@ -52,6 +52,8 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
     (GOOD[:-1], r"expected 40 bytes for the shape \(2, 3, 4\), got 39"),
     (GOOD + b"x", r"expected 40 bytes for the shape \(2, 3, 4\), got 41"),
     (idx(np.zeros(0, np.uint8))[:4] + b"\xff" * 4, r"expected 4,294,967,303 bytes"),
+    (bytes([0, 0, 0xE, 3, *[0xFF] * 8, *[0] * 4]), r"the shape \(4294967295, 4294967295, 0\): .*array"),
+    (bytes([0, 0, 8, 4, *[0x7F] * 12, *[0] * 4]), r"the shape \(2139062143, 2139062143, 2139062143, 0\): .*array"),
     (gzip.compress(GOOD)[:-3], "damaged gzip file"),
     (gzip.compress(GOOD)[:15] + b"zz" + gzip.compress(GOOD)[17:], "damaged gzip file"),
 ])
