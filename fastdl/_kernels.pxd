@@ -34,6 +34,7 @@ cdef Scratch scratch(int64_t nbytes)
 # they stop when a signal's handler raises (Ctrl-C), and unwatch raises that exception.
 cdef enum:
     WATCH_FMAS = 1 << 30  # about 10 ms of one core
+    ELEM_FMAS = 16        # what an element costs that is read, changed and written
 
 cdef int watch(double fmas) noexcept
 cdef int unwatch() except -1

@@ -130,6 +130,25 @@ def element_wise():
     x = fastdl.randn(1 << 25)
     return lambda: [(x * 2).exp().sum() for _ in range(100)]
 
+def warm(call):
+    call()  # its block of memory is there: to touch a new one can take longer than the rest
+    return call
+
+def powers():
+    x = fastdl.rand(1 << 28)
+    return warm(lambda: x ** 2.5)
+
+def log_sum_of_many():
+    x = fastdl.randn(64, 1 << 23, dtype=fastdl.float64)
+    return lambda: x.logsumexp(1)
+
+def windows():
+    x = fastdl.randn(64, 64, 160, 160)
+    return warm(lambda: F.max_pool2d(x, 11, 1, 5))
+
+def random_numbers():
+    return warm(lambda: fastdl.randn(1 << 29, dtype=fastdl.float64))
+
 def training():
     model = nn.Sequential(nn.Linear(50, 80), nn.Tanh(), nn.Linear(80, 1))
     adam, x = fastdl.optim.Adam(model.parameters()), fastdl.randn(64, 50)
@@ -143,7 +162,8 @@ def training():
 CALLS = [matmul, batched_matmul, few_rows, attention, attention_backward, conv, conv_backward, lstm,
          gru_without_gradients, lstm_backward, cross_entropy_of_linear, additive_scores, layers, optimizer,
          element_wise, training, loss_of_many_classes, long_attention_backward, softmax_of_columns, far_elements,
-         sorted_values, unique_values, matmul_of_integers]
+         sorted_values, unique_values, matmul_of_integers, powers, log_sum_of_many, windows,
+         random_numbers]
 
 def interrupted(call, after):
     '''Seconds from the signal to the exception by the clock, and of all threads; None if the call was done before.'''

@@ -136,8 +136,10 @@ cdef int execute(Program p, Call *call, int typenum, double *parameters) except 
     if p.sums:
         partial = scratch((a.n // 4096 + 1) * p.sums * <int64_t> sizeof(double))
         a.partial = <double *> partial.data
+    watch(ELEM_FMAS * a.n)
     with nogil:
         K.chain(a)
+    unwatch()
     return 0
 
 

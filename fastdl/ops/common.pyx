@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _types
 
-from .._kernels cimport FDL_SUM, Scratch, fdl_table, scratch
+from .._kernels cimport ELEM_FMAS, FDL_SUM, Scratch, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, cast, check_dims, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
                         own_array, register, view_of, wants, wrap)
 
@@ -335,8 +335,10 @@ cdef Tensor sum_to_data(Tensor g, tuple shape):
         if work < GIL_ELEMS:
             K.reduce(FDL_SUM, cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(x.a), outer, n, inner, s.data)
         else:
+            watch(ELEM_FMAS * work)
             with nogil:
                 K.reduce(FDL_SUM, cnp.PyArray_DATA(y.a), cnp.PyArray_DATA(x.a), outer, n, inner, s.data)
+            unwatch()
         x, end = y, i
     return wrap((<object> x.a).reshape(shape))
 

@@ -58,8 +58,10 @@ cdef int run_binary(int op, Tensor out, Tensor a, Tensor b, double alpha) except
     if n < GIL_ELEMS:
         K.binary(op, po, so, pa, sa, pb, sb, shape, ndim, alpha)
     else:
+        watch(ELEM_FMAS * n if out is not a else 0)
         with nogil:
             K.binary(op, po, so, pa, sa, pb, sb, shape, ndim, alpha)
+        unwatch()
     return 0
 
 
@@ -156,8 +158,10 @@ cdef Tensor binary_scalar(int op, Tensor x, object number, double alpha):
     if n < GIL_ELEMS:
         K.binary_scalar(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(source.a), c, n)
     else:
+        watch(ELEM_FMAS * n)
         with nogil:
             K.binary_scalar(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(source.a), c, n)
+        unwatch()
     if grad_enabled() and wants(x):
         attach(out, scalar_node(op, out, x, c), (edge(x),))
     return out
@@ -447,9 +451,11 @@ cdef Tensor compare(int op, object a, object b):
     strides_for(x.a, ndim, sa)
     strides_for(y.a, ndim, sb)
     cdef const fdl_table *K = kernels(typenum)
+    watch(ELEM_FMAS * cnp.PyArray_SIZE(out.a))
     with nogil:
         K.compare(op, <uint8_t *> cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape,
                   ndim)
+    unwatch()
     return out
 
 
@@ -496,9 +502,11 @@ cdef Tensor where_(object condition, object a, object b):
         strides_for(c.a, ndim, sc)
         strides_for(x.a, ndim, sa)
         strides_for(y.a, ndim, sb)
+        watch(ELEM_FMAS * cnp.PyArray_SIZE(out.a))
         with nogil:
             K.where(cnp.PyArray_DATA(out.a), <const uint8_t *> cnp.PyArray_DATA(c.a), sc,
-                                   cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+                    cnp.PyArray_DATA(x.a), sa, cnp.PyArray_DATA(y.a), sb, shape, ndim)
+        unwatch()
     else:
         np.copyto(out.a, np.where(c.a, x.a, y.a))
     if grad_enabled() and (wants(x) or wants(y)):
@@ -563,8 +571,10 @@ cdef int run_unary(int op, Tensor out, Tensor x, double p, double q) except -1:
     if n < 1024:
         K.unary(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), n, p, q)
     else:
+        watch(ELEM_FMAS * n if out is not x else 0)
         with nogil:
             K.unary(op, cnp.PyArray_DATA(out.a), cnp.PyArray_DATA(x.a), n, p, q)
+        unwatch()
     return 0
 
 
@@ -660,8 +670,10 @@ cdef class UnaryBackward(Node):
         if n < 1024:
             K.unary_bwd(self.op, cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), n, self.p, self.q)
         else:
+            watch(ELEM_FMAS * n)
             with nogil:
                 K.unary_bwd(self.op, cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), n, self.p, self.q)
+            unwatch()
         return dx
 
 

@@ -8,7 +8,7 @@ from numpy cimport npy_intp
 
 import numpy as np
 
-from .._kernels cimport Scratch, fdl_table, scratch
+from .._kernels cimport ELEM_FMAS, Scratch, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (Node, RowsGrad, Tensor, attach, bump, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels,
                         own_array, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, shape_of, to_type
@@ -44,8 +44,10 @@ cdef Tensor gather_rows(Tensor weight, Tensor index):
     if n * d < GIL_ELEMS:
         bad = K.embedding_fwd(po, pw, pi, n, v, d)
     else:
+        watch(ELEM_FMAS * n * d)
         with nogil:
             bad = K.embedding_fwd(po, pw, pi, n, v, d)
+        unwatch()
     if bad >= 0:
         raise_index("embedding", index, bad, v)
     return out

@@ -9,7 +9,8 @@ import numpy as np
 
 from .reduction import reduction_of
 
-from .._kernels cimport (FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM, Scratch, fdl_table, scratch)
+from .._kernels cimport (ELEM_FMAS, FDL_MUL, FDL_REDUCTION_MEAN, FDL_REDUCTION_NONE, FDL_REDUCTION_SUM, Scratch, fdl_table,
+                        scratch, unwatch, watch)
 from .._tensor cimport (Node, Tensor, alias, attach, cast, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half,
                         kernels, own_array, wants, wrap)
 from .common cimport GIL_ELEMS, MAX_DIMS, same_shape, shape_of, to_type
@@ -159,8 +160,10 @@ cdef Tensor scale_rows(Tensor d, Tensor g, bint planes):
             return d
         out = empty_like(d, typenum)
         po = cnp.PyArray_DATA(out.a)
+        watch(ELEM_FMAS * total)
         with nogil:
             K.binary_scalar(FDL_MUL, po, pd, factor, total)
+        unwatch()
         return out
     out = empty_like(d, typenum)
     if total == 0:
@@ -171,8 +174,10 @@ cdef Tensor scale_rows(Tensor d, Tensor g, bint planes):
     shape[1], shape[2] = classes, n // shape[0]
     whole[0], whole[1], whole[2] = total // shape[0], shape[2], 1
     rows[0], rows[1], rows[2] = shape[2], 0, 1
+    watch(ELEM_FMAS * total)
     with nogil:
         K.binary(FDL_MUL, po, whole, pd, whole, pg, rows, shape, 3, 1)
+    unwatch()
     return out
 
 
@@ -244,8 +249,10 @@ cdef Tensor class_cross_entropy(Tensor input, Tensor target, Tensor weight, int6
     if n * v < GIL_ELEMS:
         bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, 1, outer, v, inner, s.data)
     else:
+        watch(ELEM_FMAS * n * v)
         with nogil:
             bad = K.cross_entropy(pl, pd, px, pt, pw, ignore_index, label_smoothing, reduction, 1, outer, v, inner, s.data)
+        unwatch()
     if bad >= 0:
         bad_class("cross_entropy", target, bad, v)
     if record:
@@ -358,8 +365,10 @@ cdef Tensor soft_cross_entropy(Tensor input, Tensor target, Tensor weight, int r
     if n * v < GIL_ELEMS:
         K.cross_entropy_soft(pl, pd, pq, px, pt, pw, label_smoothing, reduction, outer, v, inner, s.data)
     else:
+        watch(ELEM_FMAS * n * v)
         with nogil:
             K.cross_entropy_soft(pl, pd, pq, px, pt, pw, label_smoothing, reduction, outer, v, inner, s.data)
+        unwatch()
     if record_x or record_target:
         node = SoftCrossEntropyBackward0.__new__(SoftCrossEntropyBackward0)
         node.reduction, node.planes, node.label_smoothing, node.weight = reduction, planes, label_smoothing, w

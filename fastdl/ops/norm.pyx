@@ -5,7 +5,8 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from numpy cimport ndarray, npy_intp
 
-from .._kernels cimport FDL_ADD, FDL_MUL, FDL_RSQRT, FDL_SQUARE, FDL_SUB, Scratch, fdl_table, scratch
+from .._kernels cimport (ELEM_FMAS, FDL_ADD, FDL_MUL, FDL_RSQRT, FDL_SQUARE, FDL_SUB, Scratch, fdl_table, scratch, unwatch,
+                        watch)
 from .._tensor cimport (Node, Tensor, attach, contiguous, edge, empty, empty_like, grad_enabled, is_fast, is_half, kernels,
                         wants)
 from .common cimport GIL_ELEMS, same_shape, shape_of, sum_to, to_type
@@ -105,11 +106,13 @@ cdef class LayerNormBackward(Node):
             else:
                 K.layer_norm_bwd(px, pw, pb, pg, source, mean, rstd, w, n, d, work)
         else:
+            watch(ELEM_FMAS * n * d)
             with nogil:
                 if self.is_rms:
                     K.rms_norm_bwd(px, pw, pg, source, rstd, w, n, d, work)
                 else:
                     K.layer_norm_bwd(px, pw, pb, pg, source, mean, rstd, w, n, d, work)
+            unwatch()
         return dx, dw, db
 
     cdef object formula(self, Tensor g, Tensor x, Tensor weight):
@@ -164,8 +167,10 @@ cdef Tensor run_layer_norm(Tensor x, Tensor residual, Tensor total, Tensor weigh
     if n * d < GIL_ELEMS:
         K.layer_norm_fwd(po, pt, mean, rstd, px, pr, pw, pb, eps, n, d)
     else:
+        watch(ELEM_FMAS * n * d)
         with nogil:
             K.layer_norm_fwd(po, pt, mean, rstd, px, pr, pw, pb, eps, n, d)
+        unwatch()
     return out
 
 
@@ -286,8 +291,10 @@ def rms_norm(Tensor input, normalized_shape, Tensor weight=None, eps=None):
     if n * d < GIL_ELEMS:
         K.rms_norm_fwd(po, ps, px, pw, epsilon, n, d)
     else:
+        watch(ELEM_FMAS * n * d)
         with nogil:
             K.rms_norm_fwd(po, ps, px, pw, epsilon, n, d)
+        unwatch()
     if stats is None:
         return out
     return record(out, input, weight, None, stats, d, shape, epsilon, True)

@@ -7,7 +7,7 @@ from numpy cimport npy_intp
 
 import numpy as np
 
-from .._kernels cimport FDL_MEAN, Scratch, fdl_pool_args, fdl_table, scratch
+from .._kernels cimport ELEM_FMAS, FDL_MEAN, Scratch, fdl_pool_args, fdl_table, scratch, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, cast, contiguous, edge, empty, grad_enabled, is_fast, is_half, kernels, own_array,
                         wants, wrap)
 from .common cimport category, shape_of, to_type
@@ -41,6 +41,10 @@ cdef class PoolBackward(Node):
         return pooled(self.kind, not self.adjoint, &self.sizes, g, self.saved(0) if self.kind == MAX else None, self.shape)
 
 
+cdef double window_fmas(const fdl_pool_args *a) noexcept:
+    return ELEM_FMAS * <double> a.planes * (a.h * a.w + a.oh * a.ow) + <double> a.planes * a.oh * a.ow * a.kh * a.kw
+
+
 cdef Tensor pooled(int kind, bint adjoint, fdl_pool_args *sizes, Tensor input, Tensor index, tuple shape):
     """P x, or P^T x, of shape `shape`, recorded; index: where the maxima are (for MAX)."""
     cdef fdl_pool_args a = sizes[0]
@@ -63,6 +67,7 @@ cdef Tensor pooled(int kind, bint adjoint, fdl_pool_args *sizes, Tensor input, T
         else:
             a.x, a.y = cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(out.a)
         if kind == ADAPTIVE:
+            watch(ELEM_FMAS * a.planes * (a.h * a.w + a.oh * a.ow))
             with nogil:
                 if adjoint:
                     K.adaptive_avg_pool(<void *> a.dy, a.dx, a.planes, a.h, a.w, a.oh, a.ow, 1)
@@ -73,6 +78,7 @@ cdef Tensor pooled(int kind, bint adjoint, fdl_pool_args *sizes, Tensor input, T
                 a.index = cnp.PyArray_DATA(index.a)
             work = scratch(K.pool_scratch(&a))
             a.scratch = work.data
+            watch(window_fmas(&a))
             with nogil:
                 if kind == MAX:
                     K.max_pool_bwd(&a)
@@ -80,6 +86,7 @@ cdef Tensor pooled(int kind, bint adjoint, fdl_pool_args *sizes, Tensor input, T
                     K.avg_pool_bwd(&a)
                 else:
                     K.avg_pool(&a)
+        unwatch()
     if grad_enabled() and wants(input):
         node = PoolBackward.__new__(PoolBackward)
         node.sizes, node.kind, node.adjoint, node.shape = sizes[0], kind, adjoint, shape_of(input)
@@ -171,8 +178,10 @@ cdef object max_pool(str op, int dims, Tensor input, object kernel_size, object 
     a.x, a.y = cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(out.a)
     work = scratch(K.pool_scratch(&a))
     a.scratch = work.data
+    watch(window_fmas(&a))
     with nogil:
         K.max_pool(&a)
+    unwatch()
     if record:
         node = PoolBackward.__new__(PoolBackward)
         node.sizes, node.kind, node.shape = a, MAX, shape_of(input)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import _types
 from .creation import empty_ as empty_tensor
 
-from .._kernels cimport F32, FDL_ADD, FDL_MUL, fdl_table
+from .._kernels cimport ELEM_FMAS, F32, FDL_ADD, FDL_MUL, fdl_table, unwatch, watch
 from .._tensor cimport (Node, Tensor, attach, begin_inplace, contiguous, edge, empty, empty_like, end_inplace,
                         grad_enabled, is_fast, kernels, own_array, register_all, wants, wrap)
 from .common cimport first_place, to_type
@@ -144,7 +144,7 @@ cdef enum Kind:
     UNIFORM, NORMAL
 
 
-cdef int fill(ndarray a, Kind kind, double first, double second, Generator g) except -1:
+cdef int fill(ndarray a, Kind kind, double first, double second, Generator g, bint is_new=True) except -1:
     """Fills a float array with uniform numbers in [first, second), or normal ones of mean first and deviation second."""
     cdef ndarray to = a
     cdef uint64_t stream = g.stream, key = g.seed_
@@ -161,11 +161,13 @@ cdef int fill(ndarray a, Kind kind, double first, double second, Generator g) ex
         else:
             K.rand_normal(p, n, first, second, key, stream)
     else:
+        watch(ELEM_FMAS * n if is_new else 0)
         with nogil:
             if kind == UNIFORM:
                 K.rand_uniform(p, n, first, second, key, stream)
             else:
                 K.rand_normal(p, n, first, second, key, stream)
+        unwatch()
     if to is not a:
         np.copyto(a, to, casting="same_kind")
     return 0
@@ -369,7 +371,7 @@ cdef Tensor fill_inplace(str op, str title, Tensor x, Kind kind, double first, d
     begin_inplace(x)
     if not x.is_floating_point():
         raise RuntimeError(f"[{op}] expected a floating-point tensor, got {x.dtype}")
-    fill(x.a, kind, first, second, source(op, generator))
+    fill(x.a, kind, first, second, source(op, generator), is_new=False)
     return end_fill(x, title)
 
 
@@ -519,8 +521,10 @@ cdef int run_dropout(Tensor out, Tensor x, double p, uint64_t key, uint64_t stre
     if n < 1024:
         K.dropout(to, source, n, p, key, stream)
     else:
+        watch(ELEM_FMAS * n if out is not x else 0)
         with nogil:
             K.dropout(to, source, n, p, key, stream)
+        unwatch()
     return 0
 
 

@@ -106,6 +106,7 @@ cdef int run(int op, Tensor y, Tensor x, Tensor centre, int64_t outer, int64_t n
     if outer * n * inner < GIL_ELEMS and op != LOGSUMEXP and pc is NULL:
         K.reduce(op, py, px, outer, n, inner, work)
         return 0
+    watch(ELEM_FMAS * outer * n * inner)
     with nogil:
         if op == LOGSUMEXP:
             K.logsumexp_fwd(py, px, outer, n, inner)
@@ -113,6 +114,7 @@ cdef int run(int op, Tensor y, Tensor x, Tensor centre, int64_t outer, int64_t n
             K.reduce(op, py, px, outer, n, inner, work)
         else:
             K.reduce_squares(py, px, pc, outer, n, inner, work)
+    unwatch()
     return 0
 
 
@@ -419,8 +421,11 @@ cdef tuple arg_reduced(str name, int op, Tensor x, int dim, bint keepdim):
         K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a),
                     outer, n, inner)
     else:
+        watch(ELEM_FMAS * outer * n * inner)
         with nogil:
-            K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a), outer, n, inner)
+            K.argreduce(op, cnp.PyArray_DATA(values.a), <int64_t *> cnp.PyArray_DATA(indices.a), cnp.PyArray_DATA(x.a),
+                        outer, n, inner)
+        unwatch()
     return values, indices
 
 
@@ -684,8 +689,10 @@ cdef class LogsumexpBackward0(Node):
             x, y, g = contiguous(x), contiguous(y), contiguous(g)
             dx = empty(ndim, cnp.PyArray_DIMS(x.a), cnp.PyArray_TYPE(x.a))
             to, pg, px, py = cnp.PyArray_DATA(dx.a), cnp.PyArray_DATA(g.a), cnp.PyArray_DATA(x.a), cnp.PyArray_DATA(y.a)
+            watch(ELEM_FMAS * cnp.PyArray_SIZE(x.a))
             with nogil:
                 K.logsumexp_bwd(to, pg, px, py, size[0], size[1], size[2])
+            unwatch()
             return dx
         y = where_(compare(FDL_EQ, y, float("-inf")), 0.0, y)  # of nothing but -inf: exp(-inf) = 0, not NaN
         p = unary(FDL_EXP, binary(FDL_SUB, x, spread(y, shape_of(x), self.mask, self.keepdim), 1), 0, 0)
