@@ -30,6 +30,13 @@ def test_more_sections_than_memory():
         fastdl.ones(3).tensor_split(2**63)
 
 
+@pytest.mark.parametrize("largest", [2**40, 2**60, 2**62, 2**63 - 2, 2**63 - 1])
+@pytest.mark.parametrize("weights", [None, fastdl.ones(2)])
+def test_more_counts_than_memory(largest, weights):
+    with pytest.raises(MemoryError):
+        fastdl.tensor([1, largest]).bincount(weights)
+
+
 @pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])
 @pytest.mark.parametrize("number", [2**31, 2**62, 2**63 - 1, 2**63])
 def test_windows_of_a_size_that_overflows(name, number):

@@ -605,6 +605,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
                            f"{input.dtype}")
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError(f"[bincount] weights: expected shape {tuple(input.shape)}, got {tuple(weights.shape)}")
+    largest = int(input.max()) if input.numel() else 0
+    if largest >= 1 << 60:  # bytes no longer have a number, and NumPy writes outside of its array
+        raise MemoryError(f"[bincount] input: its largest number {largest} needs as many counts, and one")
     counts = np.bincount(input.numpy(), None if weights is None else weights._array, minlength)
     if weights is None or input.numel() == 0:
         return _own(counts.astype(np.int64))
