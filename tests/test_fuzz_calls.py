@@ -1,5 +1,7 @@
 """A short run of tests/fuzz_calls.py, and what its long runs have found."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -25,9 +27,27 @@ def test_repeats_beyond_memory(repeats):
         fastdl.ones(3, 2).repeat_interleave(repeats, 0)
 
 
-def test_more_sections_than_memory():
-    with pytest.raises(MemoryError, match="9223372036854775808 sections"):
-        fastdl.ones(3).tensor_split(2**63)
+@pytest.mark.parametrize("cut", [lambda x: x.tensor_split(2**63), lambda x: x.split(3, 1), lambda x: x.unbind(1),
+                                 lambda x: x.chunk(2**31 - 1)])
+def test_more_pieces_than_memory(cut):
+    with pytest.raises(MemoryError, match=r"\d{10,20} pieces"):
+        cut(fastdl.zeros(0, 2**40))
+
+
+@pytest.mark.parametrize("offset", [-(2**31), 2**31 - 1, -7, 5])
+def test_diagonals_far_away(offset):
+    x = fastdl.arange(6.0).reshape(2, 3)
+    assert x.diagonal_scatter(fastdl.zeros(0), offset).equal(x)
+    assert x.diagonal(offset).shape == (0,)
+
+
+@pytest.mark.parametrize("size, stride, offset", [((2**31 - 1, -(2**63)), "mn", 0), ((2, 2), (1, None), 0),
+                                                  ((2, 2), (1, 1), -1.0), ((2.5, 2), (1, 1), 0)])
+def test_strided_views_take_whole_numbers(size, stride, offset):
+    begin = time.process_time()
+    with pytest.raises((TypeError, RuntimeError)):
+        fastdl.ones(6).as_strided(size, stride, offset)
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize("largest", [2**40, 2**60, 2**62, 2**63 - 2, 2**63 - 1])
@@ -35,6 +55,27 @@ def test_more_sections_than_memory():
 def test_more_counts_than_memory(largest, weights):
     with pytest.raises(MemoryError):
         fastdl.tensor([1, largest]).bincount(weights)
+
+
+@pytest.mark.parametrize("size", [2**40, 2**61, 2**63 - 1, 2**64])
+@pytest.mark.parametrize("pool", [functional.adaptive_max_pool1d, functional.adaptive_max_pool2d,
+                                  functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d])
+def test_more_windows_than_memory(pool, size):
+    begin = time.process_time()
+    with pytest.raises((MemoryError, OverflowError, RuntimeError)):
+        pool(fastdl.ones(3, 4, 5), size)
+    assert time.process_time() - begin < 1
+
+
+def test_more_combinations_than_memory():
+    begin = time.process_time()
+    with pytest.raises(MemoryError):
+        fastdl.combinations(fastdl.ones(33), 33, True)
+    with pytest.raises(MemoryError):
+        fastdl.combinations(fastdl.ones(100), 50)
+    assert time.process_time() - begin < 1
+    assert fastdl.combinations(fastdl.arange(3), 4).shape == (0, 4)
+    assert fastdl.combinations(fastdl.arange(0), 2, True).shape == (0, 2)
 
 
 @pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
 import numpy as np
 
 from .._tensor import Tensor, from_numpy
+from .pool import adaptive_size
 from .reduce import max
 from .shape import flatten
 
 
-def _windows(old: tuple[int, ...], new: tuple[int, ...]) -> np.ndarray:
-    """(cells, elements): the numbers of the elements of each cell's window in its plane, short rows filled up with
-    their first. Window i of m over n elements: [i n / m, ceil((i + 1) n / m))."""
-    spans = [[range(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(old, new)]
-    if len(old) == 1:
-        cells = [list(columns) for columns in spans[0]]
-    else:
-        cells = [[y * old[1] + x for y in rows for x in columns] for rows in spans[0] for columns in spans[1]]
-    longest = builtins.max(map(len, cells))
-    return np.array([cell + cell[:1] * (longest - len(cell)) for cell in cells], np.int64)
+def _spans(n: int, m: int) -> np.ndarray:
+    """(m, longest): the elements of n that window i of m covers, [i n / m, ceil((i + 1) n / m)); short rows are filled
+    up with their first."""
+    i = np.arange(m)[:, None]
+    begin, end = i * n // m, -(-(i + 1) * n // m)
+    at = begin + np.arange((end - begin).max())
+    return np.where(at < end, at, begin)
 
 
 def _adaptive_max(op: str, dims: int, input: Tensor, output_size: Any, return_indices: bool) -> Any:
-    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
+    new = adaptive_size(op, dims, input, output_size)
     shape = tuple(input.shape)
     lead, old = shape[:-dims], shape[-dims:]
-    if len(shape) not in (dims + 1, dims + 2) or 0 in old:
-        raise RuntimeError(f"[{op}] input: expected {dims + 1} or {dims + 2} dimensions and windows with at least one "
-                           f"element, got shape {shape}")
-    new = tuple(n if m is None else int(m) for n, m in zip(old, given))
-    if len(given) != dims or any(m < 1 for m in new):
-        raise RuntimeError(f"[{op}] output_size: expected {dims} numbers of at least 1, got {output_size}")
-    windows = _windows(old, new)
+    input.new_empty(lead + new)  # if there is no memory for it, there is none for what follows
+    windows = _spans(old[-1], new[-1])
+    if dims == 2:
+        windows = _spans(old[0], new[0])[:, None, :, None] * old[1] + windows[None, :, None, :]
+    windows = windows.reshape(math.prod(new), -1)
     values, place = max(flatten(input, -dims)[..., from_numpy(windows)], -1)
     values = values.reshape(lead + new)
     if not return_indices:
         return values
-    return values, from_numpy(windows[np.arange(math.prod(new)), place.numpy()]).reshape(lead + new)
+    return values, from_numpy(windows[np.arange(len(windows)), place.numpy()]).reshape(lead + new)
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import math
+import operator
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -36,7 +37,7 @@ from .indexing import diagonal, gather, sort
 from .interruptible import interruptible
 from .matmul import bmm, matmul, mv, outer, weighted
 from .reduce import mean, std, sum, var
-from .shape import cat, chunk, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
+from .shape import cat, check_pieces, chunk, movedim, narrow, permute, reshape, split, squeeze, unsqueeze
 
 _LN2 = math.log(2.0)
 
@@ -232,14 +233,15 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
     item = flat.itemsize
     if not flat.flags.c_contiguous:
         raise RuntimeError(f"[as_strided] input: expected a tensor in contiguous memory, got strides {root.stride()}")
+    size, stride = tuple(map(operator.index, size)), tuple(map(operator.index, stride))
     start = storage_offset
     if start is None:
         start = (input.data_ptr() - root.data_ptr()) // item
     end = start + builtins.sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else start - 1
     if len(size) != len(stride) or min((0, start, *stride)) < 0 or end >= flat.size:
         raise RuntimeError(f"[as_strided] size, stride and storage_offset: expected places in [0, {flat.size}), got "
-                           f"{tuple(size)}, {tuple(stride)} and {start}")
-    places = np.lib.stride_tricks.as_strided(flat.reshape(-1)[start:], tuple(size), [s * item for s in stride])
+                           f"{size}, {stride} and {start}")
+    places = np.lib.stride_tricks.as_strided(flat.reshape(-1)[start:], size, [s * item for s in stride])
     return view_by(root, places, "AsStridedBackward0")
 
 
@@ -255,8 +257,7 @@ def tensor_split(input: Tensor, indices_or_sections: int | Sequence[int] | Tenso
         parts = indices_or_sections
         if parts < 1:
             raise RuntimeError(f"[tensor_split] expected at least one section, got {parts}")
-        if parts > size + (1 << 20):
-            raise MemoryError(f"[tensor_split] {parts} sections of {size} entries")
+        check_pieces("tensor_split", parts)
         ends = [size // parts * i + min(i, size % parts) for i in range(1, parts + 1)]
     else:
         ends = [*(slice(None, i).indices(size)[1] for i in indices_or_sections), size]

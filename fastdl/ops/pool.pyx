@@ -206,11 +206,12 @@ cdef Tensor avg_pool(str op, int dims, Tensor input, object kernel_size, object 
     return pooled(AVG, False, &a, input, None, pooled_shape(input, dims, &a))
 
 
-cdef Tensor adaptive(str op, int dims, Tensor input, object output_size):
-    cdef fdl_pool_args a
-    cdef tuple shape = shape_of(input), size
-    if is_half(cnp.PyArray_TYPE(input.a)):
-        return to_type(adaptive(op, dims, to_type(input, cnp.NPY_FLOAT32), output_size), cnp.PyArray_TYPE(input.a))
+def adaptive_size(str op, int dims, Tensor input, output_size):
+    """The sizes of an adaptive pool's output along the last `dims` dimensions; None stands for the input's.
+
+    Raises: RuntimeError for inputs and sizes that do not go together.
+    """
+    cdef tuple shape = shape_of(input), given, size
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
     if len(shape) not in (dims + 1, dims + 2):
         raise RuntimeError(f"[{op}] input: expected {dims + 2} dimensions (batch, channels, ..) or {dims + 1} without "
@@ -222,6 +223,15 @@ cdef Tensor adaptive(str op, int dims, Tensor input, object output_size):
         raise RuntimeError(f"[{op}] output_size: expected at least 1, got {output_size}")
     if min(shape[len(shape) - dims:]) == 0:
         raise RuntimeError(f"[{op}] input: expected windows with at least one element, got shape {shape}")
+    return size
+
+
+cdef Tensor adaptive(str op, int dims, Tensor input, object output_size):
+    cdef fdl_pool_args a
+    cdef tuple shape = shape_of(input), size
+    if is_half(cnp.PyArray_TYPE(input.a)):
+        return to_type(adaptive(op, dims, to_type(input, cnp.NPY_FLOAT32), output_size), cnp.PyArray_TYPE(input.a))
+    size = adaptive_size(op, dims, input, output_size)
     if max(size) == 1 and is_fast(cnp.PyArray_TYPE(input.a)):
         return reduced(FDL_MEAN, input, ((1 << dims) - 1) << (len(shape) - dims), True)
     kernel = [max(n // m, 1) for n, m in zip(shape[len(shape) - dims:], size)]

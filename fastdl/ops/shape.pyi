@@ -9,6 +9,7 @@ from fastdl._types import Size, device as _device, dtype as _dtype
 from fastdl._tensor import Tensor
 
 def cat(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Tensor: """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""
+def check_pieces(*args: Any, **kwargs: Any) -> Any: ...
 def chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]: """`chunks` views of equal size along `dim` (the last may be smaller, or some absent)."""
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor: """A copy, recorded."""
 def concat(tensors: Any, dim: Any = 0, *, axis: Any = None) -> Tensor: """The tensors one after another along `dim`; their other sizes agree. 1-d empty tensors are passed over."""

@@ -512,6 +512,12 @@ cdef class SplitBackward0(MultiNode):
         return cat(parts, self.dim)
 
 
+def check_pieces(str op, count):
+    """MemoryError for more views than memory can hold: each takes some 200 bytes."""
+    if count > 1 << 30:
+        raise MemoryError(f"[{op}] {count} pieces")
+
+
 cdef tuple pieces(Tensor x, int dim, list sizes, bint unbound, str title):
     cdef SplitBackward0 node
     cdef list outs = []
@@ -541,6 +547,8 @@ def split(Tensor tensor, split_size_or_sections, int dim=0):
         size = split_size_or_sections
         if size < 0 or (size == 0 and n):
             raise RuntimeError(f"[split] expected a positive size, got {size}")
+        if n:
+            check_pieces("split", n // size)
         sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
     else:
         sizes, title = [int(s) for s in split_size_or_sections], "SplitWithSizesBackward0"
@@ -560,6 +568,7 @@ def chunk(Tensor input, int chunks, int dim=0):
     if chunks < 1:
         raise RuntimeError(f"[chunk] expected chunks >= 1, got {chunks}")
     if cnp.PyArray_DIMS(input.a)[at] == 0:
+        check_pieces("chunk", chunks)
         return pieces(input, at, [0] * chunks, False, "SplitWithSizesBackward0")
     return split(input, -(-int(cnp.PyArray_DIMS(input.a)[at]) // chunks), at)
 
@@ -567,6 +576,7 @@ def chunk(Tensor input, int chunks, int dim=0):
 def unbind(Tensor input, int dim=0):
     """Views of all slices along `dim`."""
     cdef int at = entry_dim("unbind", dim, cnp.PyArray_NDIM(input.a))
+    check_pieces("unbind", cnp.PyArray_DIMS(input.a)[at])
     return pieces(input, at, [1] * cnp.PyArray_DIMS(input.a)[at], True, "UnbindBackward0")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .._tensor import Tensor, from_numpy, register_method
 from .._types import Size, as_dtype, get_default_dtype, int64
 from .common import broadcast_to
-from .creation import zeros
+from .creation import arange, zeros
 from .distance import _floating
 from .elementwise import exp, isnan, log, logical_not, where
 from .indexing import diagonal, gather, sort
@@ -292,8 +292,14 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    places = np.array(list(choose(range(len(input)), r)), np.int64).reshape(-1, r)
-    return input[from_numpy(places)] if r else input.new_zeros((0,))
+    if r == 0:
+        return input.new_zeros((0,))
+    n = len(input)
+    count = r * math.comb(max(n + r - 1, 0) if with_replacement else n, r)
+    if count >= 1 << 60:
+        raise MemoryError(f"[combinations] {count // r} selections of {r} elements")
+    places = np.fromiter(itertools.chain.from_iterable(choose(range(n), r)), np.int64, count)
+    return input[from_numpy(places.reshape(-1, r))]
 
 
 # shapes ----------------------------------------------------------------------------------------------------------
@@ -441,8 +447,7 @@ def slice_scatter(
 
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """input with src in place of a diagonal."""
-    places = np.arange(input.numel()).reshape(input.shape).diagonal(offset, dim1, dim2)
-    index = from_numpy(places.astype(np.int64))
+    index = diagonal(arange(input.numel()).reshape(input.shape), offset, dim1, dim2)
     return reshape(_placed(reshape(input, -1), src, lambda x: x[index], index), tuple(input.shape))
 
 
