@@ -332,6 +332,16 @@ class Arguments:
             return [x(a, b, c), x(a, c), 1, rng.randrange(max(b, 1))]
         if name == "diagonal_scatter":
             return [x(a, b), x(min(a, b))]
+        if name == "promote_types":
+            return [rng.choice(TYPES), rng.choice(TYPES)]
+        if name == "split_with_sizes":
+            return [x(a + b, c), [a, b], 0]
+        if name == "cosine_embedding_loss":
+            return [x(a, b), x(a, b), fastdl.tensor(1 - 2 * rng.randrange(2)).expand(a)]
+        if name == "triplet_margin_loss":
+            return [x(a, b), x(a, b), x(a, b)]
+        if name == "as_strided":
+            return [x(a, b), [a, rng.randint(0, 2)], [rng.choice([0, 1, b]), 1], *([rng.randint(0, 2)] if rng.random() < 0.5 else [])]
         if name == "lerp":
             return [x(a, b), x(a, b), x(a, b) if rng.random() < 0.5 else self.number()]
         if name == "unfold" and self.kind == "Tensor":
@@ -380,6 +390,10 @@ class Arguments:
             return [], [x(a, b), self.ids(a, below=b)]
         if name == "LinearCrossEntropyLoss":
             return [b, c], [x(a, b), self.ids(a, below=c)]
+        if name == "CosineEmbeddingLoss":
+            return [], [x(a, b), x(a, b), fastdl.tensor(1 - 2 * rng.randrange(2)).expand(a)]
+        if name == "TripletMarginLoss":
+            return [], [x(a, b), x(a, b), x(a, b)]
         if name == "PoissonNLLLoss":
             return [], [x(a, b), self.unit(a, b)]
         if name in ("BatchNorm3d", "InstanceNorm3d", "LazyBatchNorm3d", "LazyInstanceNorm3d"):

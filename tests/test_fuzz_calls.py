@@ -8,7 +8,7 @@ import pytest
 import fastdl
 from fastdl.nn import functional
 from tests.fuzz_calls import watched
-from tests.process import DEEP, SANITIZED
+from tests.process import DEEP, SANITIZED, run
 
 
 @pytest.mark.skipif(SANITIZED, reason="limits of memory")
@@ -17,6 +17,12 @@ def test_random_calls_end_in_a_result_or_an_exception():
     assert not result["failures"]
     assert sum(result["outcomes"].values()) == 4000 * DEEP
     assert result["outcomes"]["ok"] > 1700 * DEEP  # most calls are good ones
+
+
+@pytest.mark.skipif(SANITIZED, reason="limits of memory")
+def test_calls_chosen_by_hypothesis():
+    said = run(f"from tests.fuzz_calls import main; import sys; sys.argv[1:] = ['--hypothesis', '{600 * DEEP}']; main()")
+    assert said == f"{600 * DEEP} calls chosen by hypothesis"
 
 
 @pytest.mark.parametrize("repeats", [2**62, [2**62], [2**61, 2**62, 1], 2**63 - 1])
