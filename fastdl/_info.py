@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def isa_lines() -> list[str]:
     return lines
 
 
+def python_version() -> str:
+    """With the GIL's state, where Python can do without."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return platform.python_version()
+    gil = sys._is_gil_enabled()  # type: ignore[attr-defined]
+    return f"{platform.python_version()} free-threaded, GIL {'on' if gil else 'off'}"
+
+
 def package_versions() -> str:
     """The packages that fastdl uses, or would use if they were there."""
     found = []
@@ -61,7 +70,7 @@ def info() -> str:
     stats = memory.stats()
     facts = [
         ("fastdl", f"{fastdl.__version__}, {Path(fastdl.__file__).parent}"),
-        ("Python", f"{platform.python_version()}, {sys.executable}"),
+        ("Python", f"{python_version()}, {sys.executable}"),
         ("NumPy", numpy.__version__),
         ("packages", package_versions()),
         ("environment", settings()),
