@@ -39,15 +39,18 @@ TILED = ["gemm_tile.c", "matmul.c", "recurrent.c", "attention.c", "conv.c", "con
 # Compiled once, with the base flags only; every other csrc/*.c is a kernel, compiled per ISA and type.
 ONCE = ["parallel.c", "cpus.c", "alloc.c", "dispatch.c"]
 NO_UNWIND = [] if TAG else ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]  # a twentieth of the size
+# what gcc 14 and clang 16 refuse by themselves, refused by older ones; clang counts lost consts among the first
+STRICT = ["-Werror=incompatible-pointer-types", "-Wno-incompatible-pointer-types-discards-qualifiers",
+          "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
 C_FLAGS = ["-std=gnu11", "-O1" if TAG else "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
            "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unknown-pragmas", "-g1" if TAG else "-g0",
-           *NO_UNWIND]
+           *STRICT, *NO_UNWIND]
 # Modules that are called once in a while are compiled for size: a fifth smaller, a call 5 to 25 % slower.
 SMALL = ("_cyutility", "additive_attention", "attention", "chain", "conv", "creation", "embedding", "fused",
          "linear_loss", "loss", "optim", "pool", "random", "window")
 UNALIGNED = [f"-fno-align-{what}" for what in ("functions", "jumps", "labels", "loops")]  # 3 % of the wheel
 CYTHON_FLAGS = ["-fvisibility=hidden", "-fno-strict-aliasing", "-Wno-unused-function", "-g0", *UNALIGNED,
-                *NO_UNWIND]
+                *STRICT, *NO_UNWIND]
 # no symbol tables: half the size; FDL_SYMBOLS=1 keeps them, for a profiler. Segments need no pages of their own.
 STRIP = ["-Wl,-x"] if platform.system() == "Darwin" else ["-Wl,-s", "-Wl,-z,noseparate-code"]
 LINK_FLAGS = [] if TAG or os.environ.get("FDL_SYMBOLS") else STRIP

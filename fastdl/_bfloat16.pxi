@@ -87,7 +87,7 @@ cdef extern from *:
         (void)a, (void)b;
         for (npy_intp i = 0; i < n; i++) ((npy_bool *)to)[i] = bf16_up(((bf16 *)from)[i]) != 0;
     }
-    static int bf16_register(PyTypeObject *scalar) {
+    static int bf16_register(PyObject *scalar) {
         static PyArray_ArrFuncs f;
         static PyArray_DescrProto proto = {PyObject_HEAD_INIT(NULL)};
         static const struct { int type; PyArray_VectorUnaryFunc *from, *to; } casts[] = {
@@ -104,7 +104,7 @@ cdef extern from *:
         f.compare = bf16_compare;
         f.argmax = bf16_argmax;
         f.argmin = bf16_argmin;
-        proto.typeobj = scalar;
+        proto.typeobj = (PyTypeObject *)scalar;
         proto.kind = 'f';
         proto.type = 'E';
         proto.byteorder = '=';

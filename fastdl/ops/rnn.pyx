@@ -640,7 +640,7 @@ cdef Tensor hot_numbers(Tensor x, ndarray index, int64_t rows, int64_t n):
     no such vector, most often the first."""
     cdef const char *data = <const char *> at(x, 0)
     cdef size_t item = cnp.PyArray_ITEMSIZE(x.a)
-    cdef const int64_t *picked = NULL if index is None else <const int64_t *> cnp.PyArray_DATA(index)
+    cdef const int64_t *picked = NULL if index is None else <int64_t *> cnp.PyArray_DATA(index)
     cdef const char *row
     cdef int64_t i, found
     cdef npy_intp shape[1]
