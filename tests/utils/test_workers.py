@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
+import pickle
 import random
 import signal
 import sys
@@ -301,7 +303,7 @@ def test_exceptions_of_init_collate_and_streams():
         __iter__ = fail
 
     for options in ({"worker_init_fn": fail}, {"collate_fn": fail}, {"collate_fn": lambda _: lambda: 0}):
-        with pytest.raises((ValueError, AttributeError), match=r"told so|Can't (get|pickle)"):
+        with pytest.raises((ValueError, AttributeError, pickle.PicklingError), match=r"told so|Can't (get|pickle)"):
             list(DataLoader(Numbers(), 2, num_workers=2, **options))
     for data in (Bad(), Worse()):
         with pytest.raises(ValueError, match="told so"):
@@ -347,7 +349,9 @@ def test_leaving_early_ends_the_workers_soon(persistent):
     assert time.monotonic() - begin < 5 and active_children() == []
 
 
-def test_ctrl_c_while_waiting():
+def test_ctrl_c_while_waiting(request):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     loader = iter(DataLoader(Numbers(act=lambda i: time.sleep(60)), 1, num_workers=2))
     sent = []
 
@@ -360,6 +364,16 @@ def test_ctrl_c_while_waiting():
         next(loader)
     assert time.monotonic() - sent[0] < 5 and active_children() == []  # samples take a minute
     assert len(numbers_of(DataLoader(Numbers(), 2, num_workers=2))) == 10
+
+
+@pytest.mark.parametrize(("chosen", "used"), [(None, "fork"), ("forkserver", "fork"), ("spawn", "spawn")])
+def test_workers_are_forked_unless_another_way_was_chosen(chosen, used, monkeypatch):
+    """The default of Python 3.14, forkserver, is there as soon as anybody has used multiprocessing: no choice."""
+    context, names = multiprocessing.get_context, []
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["forkserver", "spawn", "fork"])
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: chosen)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name=None: names.append(name) or context("fork"))
+    assert numbers_of(DataLoader(Numbers(4), 2, num_workers=1)) == [[0, 1], [2, 3]] and names == [used]
 
 
 def test_workers_go_when_the_main_process_is_killed():

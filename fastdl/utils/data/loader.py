@@ -170,7 +170,8 @@ class DataLoader:
         drop_last: leave out a last batch that is smaller.
         timeout: seconds to wait for a batch of a worker; 0: for ever.
         worker_init_fn: called in each worker with its number when it starts.
-        multiprocessing_context: "fork", "spawn", "forkserver" or such a context; "fork" on Linux if None.
+        multiprocessing_context: "fork", "spawn", "forkserver" or such a context; if None what `set_start_method`
+            chose, where that is not Python's default, and "fork" on Linux.
         generator: random numbers of the shuffle; the global ones if None.
         prefetch_factor: batches that a worker makes ahead; 2 if None.
         persistent_workers: keep the workers for the next pass.
