@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing import active_children, forkserver, resource_tracker
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -242,12 +242,16 @@ def test_worker_init_fn_runs_once_in_each_worker(tmp_path):
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_ways_to_start_processes(method):
+    code = f"""
+import fastdl
+from fastdl.utils.data import DataLoader, TensorDataset
+data = TensorDataset(fastdl.arange(20))
+for options in ({{}}, {{"num_workers": 1, "multiprocessing_context": "{method}"}}):
     fastdl.manual_seed(0)
-    expected = numbers_of(DataLoader(Numbers(), 6, shuffle=True))
-    fastdl.manual_seed(0)
-    assert numbers_of(DataLoader(Numbers(), 6, shuffle=True, num_workers=1, multiprocessing_context=method)) == expected
-    forkserver._forkserver._stop()  # they would stay as long as this process
-    resource_tracker._resource_tracker._stop()
+    print([x.tolist() for x, in DataLoader(data, 6, shuffle=True, **options)])
+"""
+    expected, batches = run(code).splitlines()  # helpers of multiprocessing stay as long as their process
+    assert batches == expected
 
 
 # Streams ----------------------------------------------------------------------------------------------------------
