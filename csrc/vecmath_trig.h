@@ -55,9 +55,9 @@ static const real ASIN_TAIL[] = {1.66666663e-1f, 7.50009476e-2f, 4.45993192e-2f,
 #define V_POLY(x, table) v_poly(x, table, sizeof table / sizeof *table)
 
 /* Whole numbers have no fraction from 2^MANT_BITS on. */
-INLINE vf v_rint(vf x) { /* half to even */
+INLINE vf v_rint(vf x) { /* half to even; the sign last, or clang 19 to 22 miscompile v_exp2 for AVX-512 */
     vf a = v_abs(x), big = V((ureal)1 << MANT_BITS);
-    return v_sel(a < big, v_copysign((a + big) - big, x), x);
+    return v_copysign(v_sel(a < big, (a + big) - big, a), x);
 }
 INLINE vf v_floor(vf x) {
     vf y = v_rint(x);
