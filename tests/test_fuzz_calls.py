@@ -21,8 +21,8 @@ def test_random_calls_end_in_a_result_or_an_exception():
 
 @pytest.mark.skipif(SANITIZED, reason="limits of memory")
 def test_calls_chosen_by_hypothesis():
-    said = run(f"from tests.fuzz_calls import main; import sys; sys.argv[1:] = ['--hypothesis', '{600 * DEEP}']; main()")
-    assert said == f"{600 * DEEP} calls chosen by hypothesis"
+    code = "import sys; from tests.fuzz_calls import main; sys.argv[1:] = ['--hypothesis', '{}']; main()"
+    assert run(code.format(600 * DEEP)) == f"{600 * DEEP} calls chosen by hypothesis"
 
 
 @pytest.mark.parametrize("repeats", [2**62, [2**62], [2**61, 2**62, 1], 2**63 - 1])
