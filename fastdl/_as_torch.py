@@ -12,7 +12,7 @@ import fastdl
 VERSION = f"2.13.0+fastdl.{fastdl.__version__}"  # of the PyTorch whose names these are
 
 # where PyTorch's modules are called otherwise or lie deeper; what is below them follows
-_NAMES = {"nn.modules": "nn", "utils.data.dataloader": "utils.data.loader"}
+_NAMES = {"utils.data.dataloader": "utils.data.loader"}
 
 __all__ = ["VERSION", "as_torch"]
 

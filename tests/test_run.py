@@ -156,6 +156,7 @@ def test_modules_are_fastdls_own(torch):
     assert torch is fastdl and their_nn is nn and F is nn.functional and LSTM is nn.LSTM and optim is fastdl.optim
     assert lr_scheduler is fastdl.optim.lr_scheduler and Parameter is nn.Parameter
     assert DataLoader is fastdl.utils.data.DataLoader and default_collate is fastdl.utils.data.default_collate
+    assert torch.nn.modules.batchnorm._BatchNorm is nn.batchnorm._BatchNorm and nn.modules.Linear is nn.Linear
     assert type(nn.Linear(2, 3)) == their_nn.Linear  # noqa: E721
     cudnn.benchmark = True
     assert not torch.cuda.is_available() and torch.cuda.device_count() == 0 and torch.version.cuda is None

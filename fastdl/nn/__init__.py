@@ -1,5 +1,7 @@
 """Layers, losses and containers under PyTorch's names."""
 
+import sys
+
 from . import functional, init, utils
 from .activation import (
     CELU,
@@ -112,6 +114,8 @@ from .transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+
+modules = sys.modules[__name__]  # what PyTorch calls the package that the layers lie in
 
 __all__ = [
     "CELU",
