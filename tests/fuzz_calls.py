@@ -37,7 +37,7 @@ from tests.fuzz_arguments import Arguments
 from tests.process import SANITIZED
 
 LIMIT_BYTES = 3 << 30  # of address space; a new interpreter with fastdl has 1 GB, most of it never touched
-LIMIT_SECONDS = 20  # of processor time for a call
+LIMIT_SECONDS = 60 if SANITIZED else 20  # of processor time for a call
 EXPECTED = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError,
             AssertionError, BufferError)  # the last two as PyTorch, of attention's sizes, and DLPack
 ABSTRACT = {"Tensor.__delitem__", "nn.RNNBase", "nn.RNNCellBase", "optim.Optimizer", "distributions.Distribution",
@@ -236,8 +236,10 @@ def set_limits() -> None:
     import resource
 
     faulthandler.enable()
-    if not SANITIZED:  # sanitizers take terabytes of addresses
-        resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+    limit = LIMIT_BYTES
+    if SANITIZED:  # which take terabytes of addresses
+        limit += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")

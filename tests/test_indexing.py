@@ -416,3 +416,12 @@ def test_diagonals_far_outside(dtype):
     for offset in (-(2**31), -4, 2, 2**31 - 1):
         assert fastdl.diagonal(x, offset).shape == fastdl.diag(x, offset).shape == (0,)
     assert fastdl.equal(fastdl.triu(x, -(2**31)), x) and not fastdl.tril(x, -(2**31)).any()
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**63 - 1])
+def test_numbers_at_the_ends_of_int64(number):
+    x, index = fastdl.zeros(3, 4), fastdl.tensor([0, number])
+    for call in (lambda: x[index], lambda: x[:0][index[1:]], lambda: x.index_select(0, index), lambda: x.take(index),
+                 lambda: x.put(index, fastdl.ones(2)), lambda: x.index_fill(1, index, 2)):
+        with pytest.raises((IndexError, RuntimeError), match=f"{number}"):
+            call()

@@ -123,3 +123,13 @@ def test_filling_what_is_expanded(T):
     if T is fastdl:  # PyTorch raises in backward
         with pytest.raises(RuntimeError, match="single memory location"):
             (row.requires_grad_() * 1).expand(2, 3).zero_()
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.narrow(1, 1, 2**63 - 1), lambda x: x.narrow(1, 2**63 - 1, 1), lambda x: x.narrow(1, -(2**63), 1),
+    lambda x: x.reshape(2**62, 4), lambda x: x.reshape(2**32, 2**32), lambda x: x.view(2**63 - 1, 3, -1),
+    lambda x: x[:0].reshape(2**62, 4), lambda x: x[:0].view(2**32, 2**32), lambda x: x[:0].view(2**61, 2**61, 8, 2),
+])
+def test_sizes_whose_product_or_sum_no_integer_holds(call):
+    with pytest.raises(RuntimeError, match="exceed dimension|is invalid for input of size"):
+        call(fastdl.zeros(3, 4))

@@ -2,7 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from numpy cimport ndarray, npy_intp
 
 from collections import namedtuple
@@ -35,7 +35,8 @@ topk_result = namedtuple("topk", ["values", "indices"])
 
 cpdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative, object error=IndexError):
     cdef ndarray a = index.a
-    cdef int64_t i, count = cnp.PyArray_SIZE(a), value, signs = 0
+    cdef int64_t i, count = cnp.PyArray_SIZE(a), value
+    cdef uint64_t signs = 0, largest = n - 1
     cdef const int64_t *p
     if cnp.PyArray_TYPE(a) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
         if a.dtype.kind not in "iu":
@@ -44,8 +45,8 @@ cpdef Tensor in_range(str op, Tensor index, int64_t n, int dim, bint negative, o
         index = wrap(a)
     p = <const int64_t *> cnp.PyArray_DATA(a)
     for i in range(count):
-        signs |= p[i] | (n - 1 - p[i])
-    if signs >= 0:
+        signs |= <uint64_t> p[i] | (largest - <uint64_t> p[i])
+    if <int64_t> signs >= 0:
         return index
     for i in range(count):
         value = p[i]

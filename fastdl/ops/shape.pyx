@@ -2,7 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from numpy cimport ndarray, npy_intp
 
 import numpy as np
@@ -108,7 +108,9 @@ cdef Tensor reshaped(Tensor x, tuple shape, str title):
 
 cdef tuple fitting(str op, Tensor x, tuple sizes):
     """`sizes` with a -1 replaced; raises if the number of elements differs."""
-    cdef int64_t n = cnp.PyArray_SIZE(x.a), known = 1
+    cdef int64_t n = cnp.PyArray_SIZE(x.a), known, size
+    cdef uint64_t product = 1  # may wrap
+    cdef double about = 1
     cdef int unknown = -1, i
     for i in range(len(sizes)):
         if sizes[i] == -1 and unknown < 0:
@@ -116,7 +118,10 @@ cdef tuple fitting(str op, Tensor x, tuple sizes):
         elif sizes[i] < 0:
             raise RuntimeError(f"[{op}] only one size can be -1 and none smaller, got {sizes}")
         else:
-            known *= <int64_t> sizes[i]
+            size = sizes[i]
+            product *= <uint64_t> size
+            about *= size
+    known = <int64_t> product if about < 2.0 ** 62 else INT64_MAX
     if unknown >= 0:
         if known == 0 or n % known:
             raise RuntimeError(f"[{op}] shape {sizes} is invalid for input of size {n} (a tensor of shape "
@@ -482,7 +487,7 @@ def narrow(Tensor input, int dim, start, length):
     cdef NarrowBackward node
     if first < 0:
         first += n
-    if first < 0 or count < 0 or first + count > n:
+    if first < 0 or count < 0 or count > n - first:
         raise RuntimeError(f"[narrow] start {start} and length {length} exceed dimension {dim} of size {n}")
     cdef Tensor y = view_of(input, input.a[(slice(None),) * at + (slice(first, first + count),)])
     if grad_enabled() and wants(input):
