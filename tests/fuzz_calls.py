@@ -344,7 +344,7 @@ def main() -> int:
     never = sorted({".".join(t) for t in targets()} - set(result["good"]) - ABSTRACT)
     for failure in result["failures"]:
         print(json.dumps(failure))
-    few = args.count < 200_000  # not enough for every function to have a good call
+    few = args.count < 400_000  # not enough for every function to have a good call
     print(f"{sum(result['outcomes'].values())} calls in {time.monotonic() - begin:.0f} s: {dict(result['outcomes'])}")
     print(f"without a good call: {' '.join(never)}")
     print(f"{len(result['failures'])} failures")

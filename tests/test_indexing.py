@@ -1,6 +1,7 @@
 """Reading, writing, adding and reducing by index: against NumPy and PyTorch; indices of every kind and wrong ones."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -416,6 +417,27 @@ def test_diagonals_far_outside(dtype):
     for offset in (-(2**31), -4, 2, 2**31 - 1):
         assert fastdl.diagonal(x, offset).shape == fastdl.diag(x, offset).shape == (0,)
     assert fastdl.equal(fastdl.triu(x, -(2**31)), x) and not fastdl.tril(x, -(2**31)).any()
+
+
+@pytest.mark.parametrize("shape", [(2,), (0,), (2, 3), (0, 3), (3, 0), (4, 1, 3)])
+@pytest.mark.parametrize("accumulate", [True, False])
+def test_values_that_do_not_fit_what_is_named(shape, accumulate):
+    x, index = fastdl.ones(4), (fastdl.tensor([0, 1, 1]),)
+    for put in (x.index_put_, x.index_put):
+        with pytest.raises(RuntimeError, match=f"{re.escape(str(shape))} cannot be"):
+            put(index, fastdl.zeros(shape), accumulate=accumulate)
+    assert x.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (), (1, 3), (1, 1, 1)])
+def test_values_that_fit_what_is_named(shape):
+    x, index = fastdl.zeros(4), fastdl.tensor([0, 1, 1])
+    values = (fastdl.arange(3.0) + 1 if 3 in shape else fastdl.ones(1)).reshape(shape).requires_grad_()
+    y = x.index_put((index,), values, accumulate=True)
+    assert y.tolist() == ([1, 5, 0, 0] if 3 in shape else [1, 2, 0, 0])
+    (y * fastdl.tensor([1.0, 10, 100, 1000])).sum().backward()
+    assert values.grad.shape == values.shape
+    assert values.grad.reshape(-1).tolist() == ([1, 10, 10] if 3 in shape else [21])
 
 
 @pytest.mark.parametrize("number", [-(2**63), 2**63 - 1])

@@ -532,6 +532,8 @@ def add_items_(Tensor input, index, Tensor values):
     cdef tuple basic
     cdef object advanced
     cdef Tensor part = input
+    cdef tuple given = shape_of(values)
+    cdef int lead
     basic, advanced = parts_of(input, index)
     if advanced is None or selects(basic):
         part = getitem_view(input, basic)
@@ -539,6 +541,12 @@ def add_items_(Tensor input, index, Tensor values):
         operators.iadd(part, values)
         return input
     rows, v, shape = flat_index("index_put_", shape_of(part), advanced)
+    lead = max(len(given) - len(shape), 0)
+    if max(given[:lead], default=1) != 1 or any([n != m and n != 1 for n, m in zip(given[::-1], shape[::-1])]):
+        raise RuntimeError(f"[index_put_] values of shape {given} cannot be broadcast to the shape {shape} of what the "
+                           f"indices name")
+    if lead:
+        values = values.reshape(given[lead:])
     add_rows_("index_put_", part, rows, v, expand_to(values, shape))
     return input
 
