@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 import warnings
 from typing import ClassVar
@@ -16,6 +17,9 @@ HUGE = [2**31 - 1, 2**31, 2**32 + 1, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 + 1, 
 NUMBERS = [0.0, -0.0, 1.0, 0.5, -1.0, 2.0, 0.1, 1e-8, 1e30, -1e300, 1e-45, float("nan"), float("inf"), float("-inf")]
 TYPES = [fastdl.float32, fastdl.float64, fastdl.int64, fastdl.int32, fastdl.int16, fastdl.int8, fastdl.uint8, fastdl.bool,
          fastdl.float16, fastdl.bfloat16]  # fmt: skip
+LOSSES = {"CTCLoss": "ctc_loss", "NLLLoss": "nll_loss", "CrossEntropyLoss": "cross_entropy",
+          "MultiMarginLoss": "multi_margin_loss", "CosineEmbeddingLoss": "cosine_embedding_loss",
+          "TripletMarginLoss": "triplet_margin_loss"}  # fmt: skip
 SIGNATURES: dict[tuple[str, str], list[inspect.Parameter] | None] = {}  # to find one takes longer than most calls
 
 
@@ -82,14 +86,12 @@ class Arguments:
         if rng.random() < 0.01 and shape is not None:
             shape = [0, *(rng.choice([1, 2**40, 2**62]) for _ in range(rng.randint(0, 2)))]
             rng.shuffle(shape)
-        dtype = self.type if integer is None else rng.choice([fastdl.int64] * 30 + TYPES) if integer else self.type
-        count = 1
-        for n in shape:
-            count *= n
+        dtype = rng.choice([fastdl.int64] * 30 + TYPES) if integer else self.type
+        count = math.prod(shape)
         if count > 100_000:
             shape = shape[:1]
             count = shape[0] if shape else 1
-        if str(dtype).startswith(("fastdl.float", "torch.float", "fastdl.bfloat", "torch.bfloat")):
+        if dtype.is_floating_point:
             if rng.random() < 0.2:
                 data = [rng.choice(NUMBERS) for _ in range(min(count, 40))]
             else:
@@ -121,15 +123,12 @@ class Arguments:
         if kind == 2 and n and x.shape[-1] > 1:
             return x[..., 1:] if rng.random() < 0.5 else x[..., :-1]
         if kind == 3:
-            return x.unsqueeze(rng.randint(0, n)).expand(*([-1] * 0), *self.expanded(x))
+            return x.unsqueeze(rng.randint(0, n)).expand(rng.randint(1, 3), *x.shape)
         if kind == 4 and n and x.numel() and not x.requires_grad and x.dtype is not fastdl.bfloat16:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return fastdl.from_numpy(x.numpy()[::-1]) if rng.random() < 0.5 else x.clone()
         return x.detach() if rng.random() < 0.3 else x
-
-    def expanded(self, x):
-        return [self.rng.randint(1, 3), *x.shape]
 
     def index(self):
         rng = self.rng
@@ -299,11 +298,11 @@ class Arguments:
         """Numbers in [0, 1]."""
         return fastdl.tensor(np.array([self.rng.random() for _ in range(int(np.prod(shape)))], np.float32).reshape(shape))
 
-    def fitting_arguments(self) -> list | None:
-        """Those of the function (of a method: with the tensor), or None."""
+    def fitting_arguments(self, name: str) -> list | None:
+        """Those of a function (of a method: with the tensor), or None."""
         a, b, c, d = (min(n, 6) for n in self.sizes)
         x = lambda *shape: self.tensor(shape=list(shape))
-        name, rng = self.name.rstrip("_"), self.rng
+        name, rng = name.rstrip("_"), self.rng
         if name in ("embedding", "embedding_bag"):
             return [self.ids(a, b, below=c), x(c, d)]
         if name in ("nll_loss", "cross_entropy", "multi_margin_loss"):
@@ -379,21 +378,15 @@ class Arguments:
         name, rng, e = self.name, self.rng, 2 * max(d, 1)
         if name == "Bilinear":
             return [a, b, c], [x(d, a), x(d, b)]
-        if name == "CTCLoss":
-            return [], [x(a, b, c), self.ids(b, d, below=c), self.ids(b, below=a + 1), self.ids(b, below=d + 1)]
+        if name in LOSSES:
+            return [], self.fitting_arguments(LOSSES[name])
         if name in ("RNNCell", "GRUCell", "LSTMCell"):
             h = [x(a, c), x(a, c)]
             return [b, c], [x(a, b), *([h[0] if name != "LSTMCell" else (h[0], h[1])] if rng.random() < 0.5 else [])]
         if name in ("RNN", "GRU", "LSTM"):
             return [c, d, rng.choice([1, 2])], [x(a, b, c)]
-        if name in ("NLLLoss", "CrossEntropyLoss", "MultiMarginLoss"):
-            return [], [x(a, b), self.ids(a, below=b)]
         if name == "LinearCrossEntropyLoss":
             return [b, c], [x(a, b), self.ids(a, below=c)]
-        if name == "CosineEmbeddingLoss":
-            return [], [x(a, b), x(a, b), fastdl.tensor(1 - 2 * rng.randrange(2)).expand(a)]
-        if name == "TripletMarginLoss":
-            return [], [x(a, b), x(a, b), x(a, b)]
         if name == "PoissonNLLLoss":
             return [], [x(a, b), self.unit(a, b)]
         if name in ("BatchNorm3d", "InstanceNorm3d", "LazyBatchNorm3d", "LazyInstanceNorm3d"):

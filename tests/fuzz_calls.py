@@ -98,7 +98,7 @@ class Call(Arguments):
         self.log.append(what + " " + ", ".join(describe(p) for p in parts))
 
     def make(self):
-        fit = self.fitting_arguments() if self.rng.random() < 0.5 else None
+        fit = self.fitting_arguments(self.name) if self.rng.random() < 0.5 else None
         if self.kind == "Tensor":
             return self.make_of_tensor(fit)
         holder: Any = HOLDERS[self.kind]

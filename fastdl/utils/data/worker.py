@@ -219,9 +219,8 @@ class Workers:
         context = loader.multiprocessing_context
         if context is None and sys.platform.startswith("linux"):
             context = multiprocessing.get_start_method(allow_none=True)
-            if context == multiprocessing.get_all_start_methods()[0]:  # Python's default, which nobody chose
-                context = None
-            context = context or "fork"
+            if context in (None, multiprocessing.get_all_start_methods()[0]):  # Python's default, which nobody chose
+                context = "fork"
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
         self.timeout, self.in_order = loader.timeout, loader.in_order
